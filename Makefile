@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front doors: 'make help' says what each one does and costs.
+#
+#   KERNEL=stock      run and check with the package's unchanged kernel
+#   OUTER=kvm         use this machine's nested KVM instead of emulation
+#   TESTS='a b'       only these tests (check, selftests)
+#   BEDS='svm intel'  only these beds (check)
+#   FILES='x y'       these kernel files (refresh, discard)
+
+KERNEL ?= ours
+export KERNEL OUTER TESTS BEDS LINUX_SOURCE
+.DEFAULT_GOAL := help
+# One front door at a time; each uses all processors by itself.
+.NOTPARALLEL:
+
+.PHONY: help
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make run             a Debian guest on QEMU's Xen machine on our kernel; report
+.PHONY: run
+run: setup kernel-$(KERNEL)
+	@harness/run
+
+#: make check           everything that must work, on every bed; 'N passed, N failed'
+.PHONY: check
+check:
+	@harness/check
+
+#: make setup           install missing Debian packages (once); says which and why
+.PHONY: setup
+setup:
+	@harness/setup
+
+#: make kernel          our kernel in build/kernel-ours (5 min, then what changed)
+#: make kernel-stock    the package's kernel, same configuration
+.PHONY: kernel
+kernel: kernel-ours
+
+.PHONY: kernel-%
+kernel-%:
+	@harness/kernel $*
+
+#: make selftests       our KVM selftests, static, in build/selftests (1 min)
+.PHONY: selftests
+selftests:
+	@harness/selftests
+
+#: make refresh         write what was edited in build/linux to its .patch files;
+#:                      FILES=arch/x86/kvm/irq.c starts a new edit
+.PHONY: refresh
+refresh:
+	@harness/assemble refresh $(FILES)
+
+#: make discard FILES=x drop what was edited in build/linux/x since the last refresh
+.PHONY: discard
+discard:
+	@harness/assemble discard $(FILES)
+
+#: make clean           delete everything that was built
+.PHONY: clean
+clean:
+	rm -rf build
