@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Xen guests: the 2-level event channel ABI.
+ *
+ * Owns the bits in shared_info and in vcpu_info.  A port has a pending and a
+ * mask bit in shared_info; a selector bit in vcpu_info stands for the ports of
+ * one word, and evtchn_upcall_pending for the selector.
+ *
+ * A bit has the same place whether its bitmap is read in words of 32 or of 64
+ * bits, x86 being little-endian.  So all bitmaps are accessed in 32-bit words
+ * here, and the width counts only for which selector bit is whose.
+ *
+ * Ordering: pending before mask, pending before selector, selector before
+ * upcall flag, and all of it before the vCPU or its poller is woken.  The locked
+ * instructions give that.  They pair with the guest's, which clears the flag,
+ * exchanges the selector, and then looks at the pending bits.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/nospec.h>
+
+#include "xen_internal.h"
+
+/**
+ * kvm_xen_2l_set_pending - latch an event in shared_info
+ * @kvm: the VM
+ * @abi: the latched ABI
+ * @port: 1 to abi->nr_ports - 1
+ * @can_sleep: see kvm_xen_page_lock()
+ *
+ * Implements "set pending" of Xen's common/event_2l.c up to the selector.
+ *
+ * Return: KVM_XEN_EVTCHN_MERGED if the event was pending already, _MASKED,
+ * _UNREACHABLE, or _DELIVERED if the selector is to be set next.
+ */
+static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port,
+				  bool can_sleep)
+{
+	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
+	unsigned long flags;
+	int r;
+
+	port = array_index_nospec(port, abi->nr_ports);
+
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, can_sleep))
+		return KVM_XEN_EVTCHN_UNREACHABLE;
+
+	if (kvm_xen_test_and_set_bit(port, gpc->khva + abi->pending))
+		r = KVM_XEN_EVTCHN_MERGED;
+	else if (kvm_xen_test_bit(port, gpc->khva + abi->mask))
+		r = KVM_XEN_EVTCHN_MASKED;
+	else
+		r = KVM_XEN_EVTCHN_DELIVERED;
+
+	kvm_xen_page_unlock(gpc, flags);
+	return r;
+}
+
+/**
+ * kvm_xen_2l_set_selector - tell a vCPU which word has a new event
+ * @vcpu: the vCPU
+ * @abi: the ABI latched for the event
+ * @port: the event's port
+ * @can_sleep: see kvm_xen_page_lock()
+ *
+ * If the page is out of reach, the selector bit is kept and set later.
+ *
+ * Return: whether evtchn_upcall_pending went from 0 to 1, i.e. the vCPU has to
+ * be notified.
+ */
+static bool kvm_xen_2l_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
+				    u32 port, bool can_sleep)
+{
+	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
+	u32 sel = port / abi->word_bits;
+	unsigned long flags;
+	bool notify;
+
+	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep)) {
+		set_bit(sel, vcpu->arch.xen.deferred_sel);
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
+		return false;
+	}
+
+	/* Bit 0 of the first word is bit 0 of evtchn_upcall_pending. */
+	notify = !kvm_xen_test_and_set_bit(sel, gpc->khva + abi->sel) &&
+		 !kvm_xen_test_and_set_bit(0, gpc->khva);
+
+	kvm_xen_page_unlock(gpc, flags);
+	return notify;
+}
+
+/**
+ * kvm_xen_2l_test_pending - is an event latched?
+ * @kvm: the VM
+ * @abi: the latched ABI
+ * @port: less than abi->nr_ports
+ *
+ * Context: task context, kvm->srcu held.  May sleep.
+ *
+ * Return: 0 or 1, -EFAULT if shared_info is out of reach.
+ */
+static int kvm_xen_2l_test_pending(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port)
+{
+	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
+	unsigned long flags;
+	int r;
+
+	port = array_index_nospec(port, abi->nr_ports);
+
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true))
+		return -EFAULT;
+
+	r = kvm_xen_test_bit(port, gpc->khva + abi->pending);
+	kvm_xen_page_unlock(gpc, flags);
+	return r;
+}
+
+#define KVM_XEN_2L_OPS					\
+	.set_pending	= kvm_xen_2l_set_pending,	\
+	.set_selector	= kvm_xen_2l_set_selector,	\
+	.test_pending	= kvm_xen_2l_test_pending
+
+/* Indexed by kvm->arch.xen.long_mode. */
+const struct kvm_xen_abi kvm_xen_abi_2l[2] = {
+	{
+		.nr_ports	= 1024,
+		.word_bits	= 32,
+		.pending	= 0x800,
+		.mask		= 0x880,
+		.wc		= 0x900,
+		.wc_sec_hi	= 0x924,
+		.sel		= 0x04,
+		.runstate_size	= 0x2c,
+		.runstate_entry	= 0x04,
+		KVM_XEN_2L_OPS,
+	}, {
+		.nr_ports	= KVM_XEN_2L_NR_PORTS,
+		.word_bits	= 64,
+		.pending	= 0x800,
+		.mask		= 0xa00,
+		.wc		= 0xc00,
+		.wc_sec_hi	= 0xc0c,
+		.sel		= 0x08,
+		.runstate_size	= 0x30,
+		.runstate_entry	= 0x08,
+		KVM_XEN_2L_OPS,
+	},
+};

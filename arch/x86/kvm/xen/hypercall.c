@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Xen guests: hypercalls.
+ *
+ * Owns the hypercall page, the decoding of a call, its dispatch, and the exit to
+ * userspace with what the kernel does not handle.  A call is decoded once; the
+ * handlers, each in the file of its noun, see only struct kvm_xen_hcall.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+#include <linux/nospec.h>
+
+#include <xen/interface/xen.h>
+#include <xen/interface/version.h>
+
+#include "hyperv.h"
+#include "trace.h"
+#include "x86.h"
+#include "xen_internal.h"
+
+#define KVM_XEN_HCALL_STUB_SIZE		32
+#define KVM_XEN_INSN_UD2		"\x0f\x0b"
+
+typedef enum kvm_xen_hcall_action (*kvm_xen_hcall_fn)(struct kvm_vcpu *vcpu,
+						      struct kvm_xen_hcall *hc);
+
+static enum kvm_xen_hcall_action kvm_xen_version_op(struct kvm_vcpu *vcpu,
+						    struct kvm_xen_hcall *hc)
+{
+	u32 version = READ_ONCE(vcpu->kvm->arch.xen.xen_version);
+
+	if (kvm_xen_hcall_cmd(hc) != XENVER_version || !version)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	return kvm_xen_hcall_done(hc, version);
+}
+
+/* By hypercall number.  A handler decides by command what is its own. */
+static const kvm_xen_hcall_fn kvm_xen_hcalls[] = {
+	[__HYPERVISOR_set_timer_op]		= kvm_xen_set_timer_op,
+	[__HYPERVISOR_xen_version]		= kvm_xen_version_op,
+	[__HYPERVISOR_vcpu_op]			= kvm_xen_vcpu_op,
+	[__HYPERVISOR_sched_op]			= kvm_xen_sched_op,
+	[__HYPERVISOR_event_channel_op]		= kvm_xen_event_channel_op,
+};
+
+static void kvm_xen_decode_hcall(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	hc->longmode = is_64_bit_hypercall(vcpu);
+	hc->cpl = kvm_x86_call(get_cpl)(vcpu);
+
+	if (hc->longmode) {
+		hc->nr = kvm_rax_read(vcpu);
+		hc->args[0] = kvm_rdi_read(vcpu);
+		hc->args[1] = kvm_rsi_read(vcpu);
+		hc->args[2] = kvm_rdx_read(vcpu);
+#ifdef CONFIG_X86_64
+		hc->args[3] = kvm_r10_read(vcpu);
+		hc->args[4] = kvm_r8_read(vcpu);
+		hc->args[5] = kvm_r9_read(vcpu);
+#endif
+	} else {
+		hc->nr = (u32)kvm_rax_read(vcpu);
+		hc->args[0] = (u32)kvm_rbx_read(vcpu);
+		hc->args[1] = (u32)kvm_rcx_read(vcpu);
+		hc->args[2] = (u32)kvm_rdx_read(vcpu);
+		hc->args[3] = (u32)kvm_rsi_read(vcpu);
+		hc->args[4] = (u32)kvm_rdi_read(vcpu);
+		hc->args[5] = (u32)kvm_rbp_read(vcpu);
+	}
+}
+
+static enum kvm_xen_hcall_action kvm_xen_dispatch(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	kvm_xen_hcall_fn fn;
+
+	/* Xen refuses all calls of less privileged code; userspace does so. */
+	if (hc->cpl || hc->nr >= ARRAY_SIZE(kvm_xen_hcalls))
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	fn = kvm_xen_hcalls[array_index_nospec(hc->nr, ARRAY_SIZE(kvm_xen_hcalls))];
+	return fn ? fn(vcpu, hc) : KVM_XEN_HCALL_NOT_MINE;
+}
+
+static int kvm_xen_complete_hcall(struct kvm_vcpu *vcpu)
+{
+	/* Userspace may have reset the vCPU meanwhile, or loaded a snapshot. */
+	if (!kvm_is_linear_rip(vcpu, vcpu->arch.xen.hypercall_rip))
+		return 1;
+
+	kvm_rax_write(vcpu, READ_ONCE(vcpu->run->xen.u.hcall.result));
+	return kvm_skip_emulated_instruction(vcpu);
+}
+
+static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc)
+{
+	struct kvm_xen_exit *exit = &vcpu->run->xen;
+
+	++vcpu->stat.xen_hypercalls_user;
+
+	vcpu->run->exit_reason = KVM_EXIT_XEN;
+	exit->type = KVM_EXIT_XEN_HCALL;
+	exit->u.hcall.longmode = hc->longmode;
+	exit->u.hcall.cpl = hc->cpl;
+	exit->u.hcall.input = hc->nr;
+	memcpy(exit->u.hcall.params, hc->args, sizeof(hc->args));
+
+	vcpu->arch.xen.hypercall_rip = kvm_get_linear_rip(vcpu);
+	vcpu->arch.complete_userspace_io = kvm_xen_complete_hcall;
+	return 0;
+}
+
+/**
+ * kvm_xen_hypercall - the guest executed VMCALL or VMMCALL
+ * @vcpu: the caller
+ *
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ *
+ * Return: 1 to go on, 0 to exit to userspace, or an errno for KVM_RUN.
+ */
+int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
+{
+	struct kvm_xen_hcall hc = {};
+
+	/*
+	 * Hyper-V's hypercall page sets bit 31 when it has to share the
+	 * instruction.  From a nested guest only its TLB flushes arrive here,
+	 * and those are not marked.
+	 */
+	if (kvm_hv_hypercall_enabled(vcpu) &&
+	    (is_guest_mode(vcpu) || (kvm_rax_read(vcpu) & BIT(31))))
+		return kvm_hv_hypercall(vcpu);
+
+	kvm_xen_decode_hcall(vcpu, &hc);
+	trace_kvm_xen_hypercall(hc.cpl, hc.nr, hc.args[0], hc.args[1], hc.args[2],
+				hc.args[3], hc.args[4], hc.args[5]);
+
+	if (kvm_xen_dispatch(vcpu, &hc) == KVM_XEN_HCALL_NOT_MINE)
+		return kvm_xen_exit_to_userspace(vcpu, &hc);
+
+	++vcpu->stat.xen_hypercalls;
+	kvm_rax_write(vcpu, hc.result);
+	return kvm_skip_emulated_instruction(vcpu);
+}
+
+/* One stub per hypercall number: mov $nr,%eax; vmcall; ret. */
+static void kvm_xen_fill_hypercall_page(struct kvm_vcpu *vcpu, u8 *page)
+{
+	u8 insn[3];
+	u32 nr;
+
+	kvm_x86_call(patch_hypercall)(vcpu, insn);
+	memset(page, 0xcc, PAGE_SIZE);
+
+	for (nr = 0; nr < PAGE_SIZE / KVM_XEN_HCALL_STUB_SIZE; nr++) {
+		u8 *stub = page + nr * KVM_XEN_HCALL_STUB_SIZE;
+
+		/* There is no iret for HVM guests. */
+		if (nr == __HYPERVISOR_iret) {
+			memcpy(stub, KVM_XEN_INSN_UD2, 2);
+			continue;
+		}
+
+		stub[0] = 0xb8;
+		memcpy(stub + 1, &nr, sizeof(nr));
+		memcpy(stub + 5, insn, sizeof(insn));
+		stub[8] = 0xc3;
+	}
+}
+
+/* Page @index of the VMM's own hypercall pages. */
+static void *kvm_xen_copy_hypercall_blob(struct kvm *kvm, bool long_mode, u32 index)
+{
+	u64 addr;
+	u8 size;
+
+	mutex_lock(&kvm->arch.xen.lock);
+	addr = long_mode ? kvm->arch.xen_hvm_config.blob_addr_64 :
+			   kvm->arch.xen_hvm_config.blob_addr_32;
+	size = long_mode ? kvm->arch.xen_hvm_config.blob_size_64 :
+			   kvm->arch.xen_hvm_config.blob_size_32;
+	mutex_unlock(&kvm->arch.xen.lock);
+
+	if (index >= size)
+		return NULL;
+
+	return memdup_user(u64_to_user_ptr(addr) + (u64)index * PAGE_SIZE, PAGE_SIZE);
+}
+
+/* Does the vCPU execute 64-bit code?  That is what latches the guest's mode. */
+static bool kvm_xen_in_64_bit_mode(struct kvm_vcpu *vcpu)
+{
+	return IS_ENABLED(CONFIG_X86_64) && is_64_bit_hypercall(vcpu);
+}
+
+/**
+ * kvm_xen_write_hypercall_page - the guest wrote the hypercall MSR
+ * @vcpu: the vCPU
+ * @data: the value: address of the page, and in bits 11:0 an index
+ *
+ * Fills the page, then latches the guest's mode; a write that fails does neither.
+ *
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ *
+ * Return: 0; 1 for #GP; -EFAULT or -ENOMEM, for KVM_RUN, if the VMM's page
+ * cannot be read.
+ */
+int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data)
+{
+	bool long_mode = kvm_xen_in_64_bit_mode(vcpu);
+	struct kvm *kvm = vcpu->kvm;
+	u32 index = data & ~PAGE_MASK;
+	void *page;
+	int r;
+
+	if (READ_ONCE(kvm->arch.xen_hvm_config.flags) & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL) {
+		if (index)
+			return 1;
+
+		page = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+		if (!page)
+			return -ENOMEM;
+		kvm_xen_fill_hypercall_page(vcpu, page);
+	} else {
+		page = kvm_xen_copy_hypercall_blob(kvm, long_mode, index);
+		if (IS_ERR_OR_NULL(page))
+			return page ? PTR_ERR(page) : 1;
+	}
+
+	r = kvm_vcpu_write_guest(vcpu, data & PAGE_MASK, page, PAGE_SIZE);
+	kfree(page);
+	if (r)
+		return 1;
+
+	/* If shared_info is out of reach, the clock is written with the page. */
+	mutex_lock(&kvm->arch.xen.lock);
+	kvm_xen_set_long_mode(kvm, long_mode);
+	mutex_unlock(&kvm->arch.xen.lock);
+	return 0;
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Xen guests: VIRQ_TIMER, the per-vCPU singleshot timer.
+ *
+ * Owns the deadline, which VCPUOP_set_singleshot_timer, set_timer_op and the
+ * TIMER attribute set and which is a time of the guest's clock.  The host timer
+ * is only an alarm clock: when it rings, the guest's clock decides whether the
+ * deadline has come, and if that clock is set, the alarm is set anew.
+ *
+ * Everything is under timer_lock, so whoever asks finds a deadline that is yet
+ * to come (timer_expires), or one that has come and could not be delivered
+ * (timer_due as well), or an event in guest memory; never two and never none.
+ *
+ * The callback raises an event and thereby takes a rwlock_t, so the timer is not
+ * a hard one: on PREEMPT_RT it expires in a thread.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kvm_host.h>
+#include <xen/interface/xen.h>
+#include <xen/interface/vcpu.h>
+
+#include "trace.h"
+#include "xen_internal.h"
+
+/* What set_timer_op makes of deadlines that only a confused guest can mean. */
+#define KVM_XEN_HUGE_TIMEOUT_NS		(1LL << 50)
+#define KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS	(100 * NSEC_PER_MSEC)
+
+/* struct vcpu_set_singleshot_timer of a 64-bit and of a 32-bit caller. */
+struct kvm_xen_singleshot {
+	u64 timeout_abs_ns;
+	u32 flags;
+	u32 pad;
+};
+
+#define KVM_XEN_COMPAT_SINGLESHOT_SIZE	12
+
+static_assert(sizeof(struct kvm_xen_singleshot) == 16);
+
+/* The deadline has come. */
+static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
+{
+	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
+
+	if (kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false) == KVM_XEN_EVTCHN_UNREACHABLE) {
+		vcpu->arch.xen.timer_due = true;
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
+		return;
+	}
+
+	vcpu->arch.xen.timer_expires = 0;
+	atomic64_inc(&vcpu->stat.xen_timer_fires);
+}
+
+/* Fire if the deadline has come, or else set the alarm. */
+static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
+{
+	s64 host_now, delta;
+	u64 now;
+
+	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
+
+	now = kvm_xen_guest_now(vcpu, &host_now);
+	delta = vcpu->arch.xen.timer_expires - now;
+	trace_kvm_xen_timer(vcpu->vcpu_id, vcpu->arch.xen.timer_expires, now);
+
+	/* Deadlines from 2^63 on are negative for Xen, too, hence past. */
+	if ((s64)vcpu->arch.xen.timer_expires < 0 || delta <= 0)
+		kvm_xen_fire_timer(vcpu);
+	else
+		hrtimer_start(&vcpu->arch.xen.timer, kvm_xen_host_expiry(host_now, delta),
+			      HRTIMER_MODE_ABS);
+}
+
+static enum hrtimer_restart kvm_xen_timer_callback(struct hrtimer *timer)
+{
+	struct kvm_vcpu *vcpu = container_of(timer, struct kvm_vcpu, arch.xen.timer);
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	if (vcpu->arch.xen.timer_expires && !vcpu->arch.xen.timer_due)
+		kvm_xen_program_timer(vcpu);
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+
+	/* Re-armed above, if at all. */
+	return HRTIMER_NORESTART;
+}
+
+static void kvm_xen_stop_timer(struct kvm_vcpu *vcpu)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	vcpu->arch.xen.timer_expires = 0;
+	vcpu->arch.xen.timer_due = false;
+	/* A callback that runs already finds nothing to do. */
+	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+}
+
+/* Replace the deadline, an overdue one included.  0 cannot be a deadline. */
+static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	vcpu->arch.xen.timer_expires = expires ?: 1;
+	vcpu->arch.xen.timer_due = false;
+	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
+	kvm_xen_program_timer(vcpu);
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+}
+
+/**
+ * kvm_xen_reprogram_timer - the guest's clock changed
+ * @vcpu: the vCPU
+ *
+ * An expiry that waits for delivery has happened and stays.
+ *
+ * Context: any that may take a spinlock_t.
+ */
+void kvm_xen_reprogram_timer(struct kvm_vcpu *vcpu)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	if (vcpu->arch.xen.timer_expires && !vcpu->arch.xen.timer_due)
+		kvm_xen_program_timer(vcpu);
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+}
+
+/**
+ * kvm_xen_deliver_due_timer - deliver an expiry that had to wait
+ * @vcpu: the vCPU
+ *
+ * Context: @vcpu's thread or an ioctl on it, which excludes all who change the
+ * timer but the callback, and that leaves an overdue one alone.  kvm->srcu is
+ * held.  May sleep.
+ */
+void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu)
+{
+	lockdep_assert_held(&vcpu->mutex);
+
+	if (!READ_ONCE(vcpu->arch.xen.timer_due))
+		return;
+
+	if (kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, true) == KVM_XEN_EVTCHN_UNREACHABLE) {
+		set_bit(KVM_XEN_DEFERRED_TIMER, &vcpu->arch.xen.deferred);
+		return;
+	}
+
+	kvm_xen_stop_timer(vcpu);
+	atomic64_inc(&vcpu->stat.xen_timer_fires);
+}
+
+/**
+ * kvm_xen_init_timer - prepare the timer of a new vCPU
+ * @vcpu: the vCPU
+ */
+void kvm_xen_init_timer(struct kvm_vcpu *vcpu)
+{
+	spin_lock_init(&vcpu->arch.xen.timer_lock);
+	hrtimer_init(&vcpu->arch.xen.timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
+	vcpu->arch.xen.timer.function = kvm_xen_timer_callback;
+}
+
+/**
+ * kvm_xen_destroy_timer - a vCPU goes away
+ * @vcpu: the vCPU
+ */
+void kvm_xen_destroy_timer(struct kvm_vcpu *vcpu)
+{
+	/* Or else a running callback might set the alarm once more. */
+	kvm_xen_stop_timer(vcpu);
+	hrtimer_cancel(&vcpu->arch.xen.timer);
+}
+
+/**
+ * kvm_xen_set_timer_attr - KVM_XEN_VCPU_ATTR_TYPE_TIMER
+ * @vcpu: the vCPU
+ * @data: port, priority, deadline; 0 is none
+ *
+ * Context: vCPU ioctl.
+ *
+ * Return: 0, -EINVAL for a priority other than 2-level.
+ */
+int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
+{
+	if (data->u.timer.port &&
+	    data->u.timer.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+		return -EINVAL;
+
+	/* Whatever expired so far was for the old port. */
+	kvm_xen_stop_timer(vcpu);
+	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
+	if (data->u.timer.port && data->u.timer.expires_ns)
+		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns);
+
+	return 0;
+}
+
+/**
+ * kvm_xen_get_timer_attr - KVM_XEN_VCPU_ATTR_TYPE_TIMER, read
+ * @vcpu: the vCPU
+ * @data: where to
+ *
+ * A deadline that has come is delivered first, so that it is either in guest
+ * memory, or (if that is out of reach) still reported.
+ *
+ * Context: vCPU ioctl.  May sleep.
+ *
+ * Return: 0.
+ */
+int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
+{
+	int idx;
+
+	/* Do not wait for the alarm. */
+	kvm_xen_reprogram_timer(vcpu);
+
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	kvm_xen_deliver_due_timer(vcpu);
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+
+	data->u.timer.port = vcpu->arch.xen.timer_port;
+	data->u.timer.priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
+	spin_lock_irq(&vcpu->arch.xen.timer_lock);
+	data->u.timer.expires_ns = vcpu->arch.xen.timer_expires;
+	spin_unlock_irq(&vcpu->arch.xen.timer_lock);
+	return 0;
+}
+
+static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
+							struct kvm_xen_hcall *hc)
+{
+	struct kvm_xen_singleshot oneshot;
+	int r;
+
+	r = kvm_xen_read_guest_virt(vcpu, hc->args[2], &oneshot,
+				    hc->longmode ? sizeof(oneshot) :
+						   KVM_XEN_COMPAT_SINGLESHOT_SIZE);
+	/* The flags are ignored; Xen does so since 4.18. */
+	if (!r)
+		kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+
+	return kvm_xen_hcall_done(hc, r);
+}
+
+/* Is there a vCPU that the guest knows by @xen_vcpu_id? */
+static bool kvm_xen_vcpu_exists(struct kvm *kvm, u32 xen_vcpu_id)
+{
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		if (READ_ONCE(vcpu->arch.xen.vcpu_id) == xen_vcpu_id)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * kvm_xen_vcpu_op - the vcpu_op hypercall
+ * @vcpu: the caller
+ * @hc: the call
+ *
+ * The singleshot timer is a vCPU's own: -EINVAL for another one.  One that does
+ * not exist is left to userspace, which knows best (Xen: -ENOENT).
+ *
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ *
+ * Return: whether the call was handled.
+ */
+enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	u32 cmd = kvm_xen_hcall_cmd(hc), xen_vcpu_id = hc->args[1];
+
+	if (cmd != VCPUOP_set_singleshot_timer && cmd != VCPUOP_stop_singleshot_timer)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	if (!vcpu->arch.xen.timer_port || vcpu->arch.xen.vcpu_id == U32_MAX)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	if (xen_vcpu_id != vcpu->arch.xen.vcpu_id) {
+		if (xen_vcpu_id == U32_MAX || !kvm_xen_vcpu_exists(vcpu->kvm, xen_vcpu_id))
+			return KVM_XEN_HCALL_NOT_MINE;
+		return kvm_xen_hcall_done(hc, -EINVAL);
+	}
+
+	if (cmd == VCPUOP_set_singleshot_timer)
+		return kvm_xen_set_singleshot(vcpu, hc);
+
+	kvm_xen_stop_timer(vcpu);
+	return kvm_xen_hcall_done(hc, 0);
+}
+
+/**
+ * kvm_xen_set_timer_op - the set_timer_op hypercall
+ * @vcpu: the caller
+ * @hc: the call
+ *
+ * Deadline 0 stops the timer.  One that is negative or more than 2^50 ns ahead
+ * is replaced by 100 ms from now, as in Xen's do_set_timer_op().
+ *
+ * Context: @vcpu's thread, kvm->srcu held.
+ *
+ * Return: whether the call was handled.
+ */
+enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	u64 expires = hc->args[0];
+	u64 now;
+
+	if (!vcpu->arch.xen.timer_port)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	if (!hc->longmode)
+		expires |= hc->args[1] << 32;
+
+	if (!expires) {
+		kvm_xen_stop_timer(vcpu);
+		return kvm_xen_hcall_done(hc, 0);
+	}
+
+	now = kvm_xen_guest_now(vcpu, NULL);
+	if ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS)
+		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
+
+	kvm_xen_start_timer(vcpu, expires);
+	return kvm_xen_hcall_done(hc, 0);
+}

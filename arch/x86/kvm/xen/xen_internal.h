@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Xen guest support: what its own files share.
+ *
+ *   xen.c            life cycle, configuration, attributes
+ *   xen/hypercall.c  hypercall page, decoding, dispatch, KVM_EXIT_XEN
+ *   xen/guest.c      access to the guest's shared pages and arguments
+ *   xen/evtchn.c     ports, routing, deferred delivery, upcalls
+ *   xen/evtchn_2l.c  the 2-level event channel ABI
+ *   xen/poll.c       SCHEDOP_poll and SCHEDOP_yield
+ *   xen/timer.c      VIRQ_TIMER
+ *   xen/runstate.c   runstate accounting
+ *   xen/clock.c      the guest's clock, its copies, the wallclock
+ *
+ * Lock order (each is optional):
+ *
+ *   vcpu->mutex
+ *     kvm->arch.xen.lock      never across synchronize_srcu()
+ *       kvm->srcu (read)      may also be entered first
+ *         gpc->refresh_lock   inside kvm_gpc_refresh() and friends
+ *         xen.timer_lock      irq-safe
+ *           gpc->lock         irq-safe, never two of them
+ *
+ * No page of the guest is used without gpc->lock and a successful
+ * kvm_gpc_check(), so none is used after the memory behind it has gone: the
+ * MMU notifier, its release included, invalidates the cache first.
+ *
+ * The guest's mode and ABI are latched once per operation, by kvm_xen_abi().
+ */
+#ifndef __ARCH_X86_KVM_XEN_INTERNAL_H__
+#define __ARCH_X86_KVM_XEN_INTERNAL_H__
+
+#include <linux/kvm_host.h>
+
+#include <asm/rmwcc.h>
+#include <xen/interface/xen.h>
+
+#include "xen.h"
+
+#define KVM_XEN_VCPU_INFO_SIZE	64
+#define KVM_XEN_TIME_INFO_SIZE	32
+
+/**
+ * struct kvm_xen_abi - how one kind of guest lays out what it shares
+ * @nr_ports: ports are numbered from 1 to @nr_ports - 1
+ * @word_bits: width of an event word, i.e. ports per selector bit
+ * @pending: offset in shared_info of the pending bitmap
+ * @mask: offset in shared_info of the mask bitmap
+ * @wc: offset in shared_info of wc_version, wc_sec and wc_nsec
+ * @wc_sec_hi: offset in shared_info of wc_sec_hi
+ * @sel: offset in vcpu_info of evtchn_pending_sel
+ * @runstate_size: size of vcpu_runstate_info
+ * @runstate_entry: offset in vcpu_runstate_info of state_entry_time
+ * @set_pending: latch an event, see kvm_xen_2l_set_pending()
+ * @set_selector: tell a vCPU where to look, see kvm_xen_2l_set_selector()
+ * @test_pending: is an event latched, see kvm_xen_2l_test_pending()
+ *
+ * Offsets are those of Xen's public headers (public/arch-x86/xen-x86_32.h,
+ * xen-x86_64.h, public/vcpu.h).
+ */
+struct kvm_xen_abi {
+	u32 nr_ports;
+	u16 word_bits;
+	u16 pending;
+	u16 mask;
+	u16 wc;
+	u16 wc_sec_hi;
+	u16 sel;
+	u16 runstate_size;
+	u16 runstate_entry;
+	int (*set_pending)(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port,
+			   bool can_sleep);
+	bool (*set_selector)(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
+			     u32 port, bool can_sleep);
+	int (*test_pending)(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port);
+};
+
+extern const struct kvm_xen_abi kvm_xen_abi_2l[2];
+
+/* Latch the guest's layout and event channel ABI for one operation. */
+static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
+{
+	return &kvm_xen_abi_2l[READ_ONCE(kvm->arch.xen.long_mode)];
+}
+
+/* Outcomes of raising an event, besides errnos. */
+#define KVM_XEN_EVTCHN_MERGED		0
+#define KVM_XEN_EVTCHN_DELIVERED	1
+#define KVM_XEN_EVTCHN_MASKED		2
+/* The page is out of reach and nothing has been changed. */
+#define KVM_XEN_EVTCHN_UNREACHABLE	3
+
+/**
+ * struct kvm_xen_hcall - a hypercall, decoded once
+ * @nr: hypercall number
+ * @args: arguments, zero-extended if the call is a 32-bit one
+ * @result: what the guest finds in RAX
+ * @cpl: privilege of the caller
+ * @longmode: whether the call was made from 64-bit code
+ */
+struct kvm_xen_hcall {
+	u64 nr;
+	u64 args[6];
+	u64 result;
+	u8 cpl;
+	bool longmode;
+};
+
+/*
+ * What a hypercall handler says.  "Not mine" is no errno: an errno is what the
+ * guest sees, and such a call goes to userspace with nothing changed.
+ */
+enum kvm_xen_hcall_action {
+	KVM_XEN_HCALL_DONE,
+	KVM_XEN_HCALL_NOT_MINE,
+};
+
+/* Commands are C ints in Xen: the upper half of the register is ignored. */
+static inline u32 kvm_xen_hcall_cmd(const struct kvm_xen_hcall *hc)
+{
+	return hc->args[0];
+}
+
+static inline enum kvm_xen_hcall_action kvm_xen_hcall_done(struct kvm_xen_hcall *hc, long result)
+{
+	hc->result = result;
+	return KVM_XEN_HCALL_DONE;
+}
+
+/* guest.c */
+bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+		       bool can_sleep);
+void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags);
+int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long len);
+int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len);
+u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
+u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc);
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len);
+
+/*
+ * Bits of 32-bit words in memory that the guest changes at the same time.
+ * Never wider: the word next to it is another field, and two words may lie on
+ * either side of a cache line.  Fully ordered, and without a loop that the
+ * guest could prolong.
+ */
+static __always_inline bool kvm_xen_test_and_set_bit(u32 nr, void *base)
+{
+	u32 *word = (u32 *)base + nr / 32;
+
+	instrument_atomic_read_write(word, sizeof(*word));
+	return GEN_BINARY_RMWcc(LOCK_PREFIX "btsl", *word, c, "Ir", nr % 32);
+}
+
+static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
+{
+	return READ_ONCE(((const u32 *)base)[nr / 32]) & BIT(nr % 32);
+}
+
+/* evtchn.c */
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
+void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
+void kvm_xen_retry_deferred(struct kvm *kvm);
+void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
+int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+void kvm_xen_destroy_ports(struct kvm *kvm);
+enum kvm_xen_hcall_action kvm_xen_event_channel_op(struct kvm_vcpu *vcpu,
+						   struct kvm_xen_hcall *hc);
+
+/* poll.c */
+void kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
+void kvm_xen_wake_poller(struct kvm_vcpu *vcpu);
+void kvm_xen_init_poll(struct kvm_vcpu *vcpu);
+void kvm_xen_destroy_poll(struct kvm_vcpu *vcpu);
+void kvm_xen_end_poll(struct kvm_vcpu *vcpu);
+enum kvm_xen_hcall_action kvm_xen_sched_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
+
+/* timer.c */
+void kvm_xen_init_timer(struct kvm_vcpu *vcpu);
+void kvm_xen_destroy_timer(struct kvm_vcpu *vcpu);
+void kvm_xen_reprogram_timer(struct kvm_vcpu *vcpu);
+void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu);
+int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
+enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
+
+/* runstate.c */
+int kvm_xen_get_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+
+/* clock.c */
+u64 kvm_xen_guest_now(struct kvm_vcpu *vcpu, s64 *host_now);
+ktime_t kvm_xen_host_expiry(s64 host_now, s64 delta);
+int kvm_xen_update_wallclock(struct kvm *kvm);
+int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode);
+
+#endif /* __ARCH_X86_KVM_XEN_INTERNAL_H__ */
