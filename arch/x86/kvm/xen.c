@@ -173,10 +173,12 @@ static int kvm_xen_get_shared_info_hva(struct kvm *kvm, struct kvm_xen_hvm_attr 
 
 static int kvm_xen_shared_info_was_set(struct kvm *kvm, int r)
 {
+	if (r)
+		return r;
+
 	kvm->arch.xen.compat_wc.valid = false;
-	r = r ?: kvm_xen_update_wallclock(kvm);
 	kvm_xen_retry_deferred(kvm);
-	return r;
+	return kvm_xen_update_wallclock(kvm);
 }
 
 static int kvm_xen_set_shared_info(struct kvm *kvm, struct kvm_xen_hvm_attr *data)

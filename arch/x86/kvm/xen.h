@@ -19,34 +19,38 @@
 /* Enabled while any VM has a hypercall MSR configured. */
 extern struct static_key_false_deferred kvm_xen_enabled;
 
-void kvm_xen_init_vm(struct kvm *kvm);
-void kvm_xen_destroy_vm(struct kvm *kvm);
 void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu);
 void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu);
-
-int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc);
-int kvm_xen_hvm_set_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
-int kvm_xen_hvm_get_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
-int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn *evt);
-int kvm_xen_vcpu_set_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
-int kvm_xen_vcpu_get_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
-
-int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
-int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
-
-int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
-int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e,
-			 const struct kvm_irq_routing_entry *ue);
+void kvm_xen_init_vm(struct kvm *kvm);
+void kvm_xen_destroy_vm(struct kvm *kvm);
 void kvm_xen_memslots_updated(struct kvm *kvm);
 
-void kvm_xen_publish_clock(struct kvm_vcpu *vcpu);
-void kvm_xen_clock_was_set(struct kvm *kvm);
+/* ioctls */
+int kvm_xen_vcpu_get_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_hvm_get_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_vcpu_set_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_hvm_set_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc);
+int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn *evt);
+
+/* interrupt routing */
+int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e,
+			 const struct kvm_irq_routing_entry *ue);
+int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
+
+/* exits */
+int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
+int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
 void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 		   u32 *eax, u32 *ecx, u32 *edx);
 
-void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu);
+/* clock and scheduling */
+void kvm_xen_publish_clock(struct kvm_vcpu *vcpu);
+void kvm_xen_clock_was_set(struct kvm *kvm);
 void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu);
+void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu);
 
+/* slow halves of what follows */
 bool __kvm_xen_upcall_pending(struct kvm_vcpu *vcpu);
 void __kvm_xen_raise_vcpu_vector(struct kvm_vcpu *vcpu);
 void __kvm_xen_service_vcpu(struct kvm_vcpu *vcpu);
@@ -100,21 +104,11 @@ static inline bool kvm_xen_has_interrupt(struct kvm_vcpu *vcpu)
 	return kvm_xen_get_interrupt(vcpu) >= 0;
 }
 
-/*
- * Must a blocked @vcpu run?  A retry is of no use to a vCPU whose next KVM_RUN
- * returns without entering the run loop, i.e. one that waits for INIT or SIPI.
- */
+/* Must a halted @vcpu run, because its poll is over? */
 static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu)
 {
-	if (!static_branch_unlikely(&kvm_xen_enabled.key))
-		return false;
-
-	if (atomic_read(&vcpu->arch.xen.poll_state) == KVM_XEN_POLL_DONE)
-		return true;
-
-	return READ_ONCE(vcpu->arch.xen.retry) &&
-	       (vcpu->arch.mp_state == KVM_MP_STATE_RUNNABLE ||
-		vcpu->arch.mp_state == KVM_MP_STATE_HALTED);
+	return static_branch_unlikely(&kvm_xen_enabled.key) &&
+	       atomic_read(&vcpu->arch.xen.poll_state) == KVM_XEN_POLL_DONE;
 }
 
 /* Once per turn of the run loop: deliver what was deferred, end a poll. */
@@ -158,29 +152,29 @@ static inline void kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu)
 
 #else /* !CONFIG_KVM_XEN */
 
-static inline void kvm_xen_init_vm(struct kvm *kvm) { }
-static inline void kvm_xen_destroy_vm(struct kvm *kvm) { }
-static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_memslots_updated(struct kvm *kvm) { }
-static inline void kvm_xen_publish_clock(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_cancel_poll(struct kvm_vcpu *vcpu) { }
 static inline void kvm_xen_clock_was_set(struct kvm *kvm) { }
 static inline void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 				 u32 *eax, u32 *ecx, u32 *edx) { }
-static inline void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_service_vcpu(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_cancel_poll(struct kvm_vcpu *vcpu) { }
-static inline void kvm_xen_sw_enable_lapic(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_destroy_vm(struct kvm *kvm) { }
 static inline void kvm_xen_emulate_halt(struct kvm_vcpu *vcpu) { }
-static inline bool kvm_xen_msr_enabled(struct kvm *kvm) { return false; }
-static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
-static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr) { return false; }
-static inline bool kvm_xen_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_xen_get_interrupt(struct kvm_vcpu *vcpu) { return -1; }
+static inline bool kvm_xen_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_xen_hypercall(struct kvm_vcpu *vcpu) { return 1; }
+static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
+static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_init_vm(struct kvm *kvm) { }
+static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr) { return false; }
+static inline void kvm_xen_memslots_updated(struct kvm *kvm) { }
+static inline bool kvm_xen_msr_enabled(struct kvm *kvm) { return false; }
+static inline void kvm_xen_publish_clock(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_service_vcpu(struct kvm_vcpu *vcpu) { }
+static inline void kvm_xen_sw_enable_lapic(struct kvm_vcpu *vcpu) { }
 static inline int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data) { return 1; }
 
 #endif /* CONFIG_KVM_XEN */

@@ -83,12 +83,8 @@ struct kvm_vcpu_xen {
 	struct gfn_to_pfn_cache vcpu_info_cache;
 	struct gfn_to_pfn_cache vcpu_time_info_cache;
 
-	/*
-	 * Events kept while a page of the guest is out of reach; see evtchn.c.
-	 * @retry says that trying again may help.
-	 */
+	/* Events kept while a page of the guest is out of reach; see evtchn.c. */
 	unsigned long deferred;
-	bool retry;
 	unsigned long deferred_sel[BITS_TO_LONGS(64)];
 	unsigned long deferred_ports[BITS_TO_LONGS(KVM_XEN_2L_NR_PORTS)];
 

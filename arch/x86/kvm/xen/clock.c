@@ -100,11 +100,14 @@ static void kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int off
 	guest = gpc->khva + offset;
 	version = (READ_ONCE(guest->version) + 1) | 1;
 
-	/* Odd while the rest changes; the guest's reads are in the other order. */
 	WRITE_ONCE(guest->version, version);
+	/* Odd before the rest changes; pairs with the guest's read barriers. */
 	smp_wmb();
+
 	memcpy(&guest->pad0, &clock->pad0,
 	       sizeof(*guest) - offsetof(struct pvclock_vcpu_time_info, pad0));
+
+	/* The rest before even; pairs likewise. */
 	smp_wmb();
 	WRITE_ONCE(guest->version, version + 1);
 
@@ -145,7 +148,7 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 	write_seqcount_end(&xen->clock_seq);
 	local_irq_restore(flags);
 
-	kvm_xen_write_pvclock(&xen->vcpu_info_cache, KVM_XEN_TIME_INFO_SIZE, &clock);
+	kvm_xen_write_pvclock(&xen->vcpu_info_cache, KVM_XEN_TIME_INFO_OFFSET, &clock);
 	kvm_xen_write_pvclock(&xen->vcpu_time_info_cache, 0, &clock);
 
 	kvm_xen_reprogram_timer(vcpu);
@@ -261,12 +264,15 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	wc = gpc->khva + abi->wc;
 	version = (READ_ONCE(wc->version) + 1) | 1;
 
-	/* Odd while the rest changes, as with pvclock. */
 	WRITE_ONCE(wc->version, version);
+	/* Odd before the rest changes; pairs with the guest's read barriers. */
 	smp_wmb();
+
 	WRITE_ONCE(wc->sec, lower_32_bits(sec));
 	WRITE_ONCE(wc->nsec, nsec);
 	WRITE_ONCE(*(u32 *)(gpc->khva + abi->wc_sec_hi), upper_32_bits(sec));
+
+	/* The rest before even; pairs likewise. */
 	smp_wmb();
 	WRITE_ONCE(wc->version, version + 1);
 

@@ -14,8 +14,9 @@
  *   deferred_sel    the pending bit is set, vcpu_info was out of reach
  *
  * The vCPU thread, which can fault pages in, delivers them in the run loop.  If
- * it cannot either, they stay until the page is set again or memslots change,
- * and userspace can save and restore them.  So no event is lost.
+ * it cannot either, they stay until it can (it is told when a page is set again
+ * or memslots change), and userspace can save and restore them.  So no event is
+ * lost.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -332,6 +333,17 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn *
 
 /* ---- deferred delivery -------------------------------------------------- */
 
+/*
+ * Make @vcpu go once through its run loop, be it running or blocked.  The loop
+ * drops the request before it looks at what is deferred, so none is missed, and
+ * a blocked vCPU then goes on sleeping.
+ */
+static void kvm_xen_make_service(struct kvm_vcpu *vcpu)
+{
+	kvm_make_request(KVM_REQ_UNBLOCK, vcpu);
+	kvm_vcpu_kick(vcpu);
+}
+
 /**
  * kvm_xen_defer - leave something to the vCPU thread
  * @vcpu: the vCPU
@@ -344,14 +356,7 @@ void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason)
 	if (reason != KVM_XEN_DEFERRED_VCPU_INFO)
 		atomic64_inc(&vcpu->stat.xen_events_deferred);
 	set_bit(reason, &vcpu->arch.xen.deferred);
-
-	/* Reason before retry; pairs with kvm_xen_service_deferred(). */
-	smp_wmb();
-	WRITE_ONCE(vcpu->arch.xen.retry, true);
-
-	/* The request gets a running vCPU out of the guest, and to the loop. */
-	kvm_make_request(KVM_REQ_UNBLOCK, vcpu);
-	kvm_vcpu_kick(vcpu);
+	kvm_xen_make_service(vcpu);
 }
 
 /**
@@ -366,12 +371,8 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
 	unsigned long i;
 
 	kvm_for_each_vcpu(i, vcpu, kvm) {
-		if (!READ_ONCE(vcpu->arch.xen.deferred))
-			continue;
-
-		WRITE_ONCE(vcpu->arch.xen.retry, true);
-		kvm_make_request(KVM_REQ_UNBLOCK, vcpu);
-		kvm_vcpu_kick(vcpu);
+		if (READ_ONCE(vcpu->arch.xen.deferred))
+			kvm_xen_make_service(vcpu);
 	}
 }
 
@@ -434,10 +435,10 @@ static void kvm_xen_service_vcpu_info(struct kvm_vcpu *vcpu)
 	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
 	unsigned long flags;
 
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true) && gpc->active)
-		return;
-	if (gpc->active)
+	if (kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true))
 		kvm_xen_page_unlock(gpc, flags);
+	else if (gpc->active)
+		return;
 
 	clear_bit(KVM_XEN_DEFERRED_VCPU_INFO, &vcpu->arch.xen.deferred);
 	kvm_make_request(KVM_REQ_EVENT, vcpu);
@@ -449,7 +450,8 @@ static void kvm_xen_service_vcpu_info(struct kvm_vcpu *vcpu)
  * kvm_xen_service_deferred - deliver what was deferred
  * @vcpu: the vCPU
  *
- * What still cannot be delivered stays deferred, without keeping the vCPU awake.
+ * What still cannot be delivered stays deferred until the run loop's next turn;
+ * that does not keep the vCPU awake.
  *
  * Context: @vcpu's thread or an ioctl on it, kvm->srcu held.  May sleep.
  */
@@ -458,10 +460,6 @@ void kvm_xen_service_deferred(struct kvm_vcpu *vcpu)
 	unsigned long *deferred = &vcpu->arch.xen.deferred;
 
 	might_sleep();
-
-	/* Retry before reasons; pairs with kvm_xen_defer(). */
-	WRITE_ONCE(vcpu->arch.xen.retry, false);
-	smp_mb();
 
 	if (test_bit(KVM_XEN_DEFERRED_VCPU_INFO, deferred))
 		kvm_xen_service_vcpu_info(vcpu);
@@ -604,6 +602,7 @@ static int kvm_xen_deassign_port(struct kvm *kvm, u32 send_port)
 {
 	struct kvm_xen_port *p;
 	LIST_HEAD(old);
+	bool own;
 
 	mutex_lock(&kvm->arch.xen.lock);
 	p = xa_erase(&kvm->arch.xen.evtchn_ports, send_port);
@@ -614,8 +613,10 @@ static int kvm_xen_deassign_port(struct kvm *kvm, u32 send_port)
 	if (!p)
 		return -ENOENT;
 
+	own = p->type == EVTCHNSTAT_ipi;
 	kvm_xen_retire_ports(kvm, &old);
-	kvm_xen_forget_port(kvm, send_port);
+	if (own)
+		kvm_xen_forget_port(kvm, send_port);
 	return 0;
 }
 

@@ -21,6 +21,16 @@
 
 #include "xen_internal.h"
 
+#ifdef CONFIG_X86_64
+static_assert(offsetof(struct shared_info, evtchn_pending) == 0x800);
+static_assert(offsetof(struct shared_info, evtchn_mask) == 0xa00);
+static_assert(offsetof(struct shared_info, wc) == 0xc00);
+static_assert(offsetof(struct vcpu_info, evtchn_pending_sel) == 0x08);
+#endif
+static_assert(offsetof(struct vcpu_info, evtchn_upcall_pending) == 0);
+static_assert(offsetof(struct vcpu_info, time) == KVM_XEN_TIME_INFO_OFFSET);
+static_assert(sizeof(struct vcpu_info) == KVM_XEN_VCPU_INFO_SIZE);
+
 /**
  * kvm_xen_2l_set_pending - latch an event in shared_info
  * @kvm: the VM

@@ -115,16 +115,17 @@ static bool kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	memcpy(buf + abi->runstate_entry + sizeof(u64), vcpu->arch.xen.runstate_times,
 	       sizeof(vcpu->arch.xen.runstate_times));
 
-	/* Pairs with the guest's reads: entry time, the rest, entry time. */
 	if (flag) {
 		if (!kvm_xen_copy_to_area(&area, flag_byte, buf + flag_byte, 1))
 			return false;
+		/* Flag before the rest; pairs with the guest's read barriers. */
 		smp_wmb();
 	}
 
 	ok = kvm_xen_copy_to_area(&area, 0, buf, abi->runstate_size);
 
 	if (flag) {
+		/* The rest before the flag goes; pairs likewise. */
 		smp_wmb();
 		buf[flag_byte] &= ~BIT(7);
 		ok &= kvm_xen_copy_to_area(&area, flag_byte, buf + flag_byte, 1);
@@ -211,6 +212,10 @@ void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu)
 {
+	/* While it polls for something to do, before it sleeps, it has nothing. */
+	if (vcpu->arch.xen.runstate_auto_blocked)
+		return;
+
 	kvm_xen_update_runstate(vcpu, RUNSTATE_runnable, true);
 }
 

@@ -24,7 +24,7 @@
 #include "xen_internal.h"
 
 /* What set_timer_op makes of deadlines that only a confused guest can mean. */
-#define KVM_XEN_HUGE_TIMEOUT_NS		(1LL << 50)
+#define KVM_XEN_HUGE_TIMEOUT_NS		((s64)BIT_ULL(50))
 #define KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS	(100 * NSEC_PER_MSEC)
 
 /* struct vcpu_set_singleshot_timer of a 64-bit and of a 32-bit caller. */

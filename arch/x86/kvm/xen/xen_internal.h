@@ -38,6 +38,7 @@
 #include "xen.h"
 
 #define KVM_XEN_VCPU_INFO_SIZE	64
+#define KVM_XEN_TIME_INFO_OFFSET 32	/* in vcpu_info, of both layouts */
 #define KVM_XEN_TIME_INFO_SIZE	32
 
 /**
