@@ -79,7 +79,7 @@ static enum kvm_xen_hcall_action kvm_xen_dispatch(struct kvm_vcpu *vcpu, struct 
 	if (hc->cpl || hc->nr >= ARRAY_SIZE(kvm_xen_hcalls))
 		return KVM_XEN_HCALL_NOT_MINE;
 
-	fn = kvm_xen_hcalls[array_index_nospec(hc->nr, ARRAY_SIZE(kvm_xen_hcalls))];
+	fn = kvm_xen_hcalls[array_index_nospec((unsigned long)hc->nr, ARRAY_SIZE(kvm_xen_hcalls))];
 	return fn ? fn(vcpu, hc) : KVM_XEN_HCALL_NOT_MINE;
 }
 
