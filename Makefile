@@ -24,7 +24,7 @@ run: setup kernel-$(KERNEL)
 
 #: make check           everything that must work, on every bed; 'N passed, N failed'
 .PHONY: check
-check:
+check: setup
 	@harness/check
 
 #: make setup           install missing Debian packages (once); says which and why
@@ -38,12 +38,12 @@ setup:
 kernel: kernel-ours
 
 .PHONY: kernel-%
-kernel-%:
+kernel-%: setup
 	@harness/kernel $*
 
 #: make selftests       our KVM selftests, static, in build/selftests (1 min)
 .PHONY: selftests
-selftests:
+selftests: setup
 	@harness/selftests
 
 #: make refresh         write what was edited in build/linux to its .patch files;
