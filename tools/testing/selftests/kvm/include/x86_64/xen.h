@@ -217,6 +217,9 @@ XEN_CHECK_OFFSET(struct xen_cpu, nr, 20);
 XEN_CHECK_OFFSET(struct xen_cpu, log, 24);
 XEN_CHECK_OFFSET(struct xen_cpu, count, 280);
 
+/* The handlers of 32-bit guests, in xen_handlers.S, which knows struct xen_cpu too. */
+extern const u8 xen_handlers32[], xen_handlers32_end[];
+
 enum xen_mode { XEN_64, XEN_32, XEN_COMPAT, XEN_REAL, XEN_USER64, XEN_USER32, XEN_VM86 };
 
 /* Ready-made guest code.  All but SPIN end with an exit that xen_run() knows. */
@@ -332,7 +335,7 @@ do {										\
 	struct kvm_xen_vcpu_attr __a = { .type = KVM_XEN_VCPU_ATTR_TYPE_##t };	\
 										\
 	__a.u.field = (val);							\
-	xen_errno(__vcpu_ioctl((x)->vcpu[n], KVM_XEN_VCPU_SET_ATTR, &__a));	\
+	xen_errno(__vcpu_ioctl((x)->vcpu[(n)], KVM_XEN_VCPU_SET_ATTR, &__a));	\
 })
 #define xen_vcpu_try_get(x, n, t)						\
 ({										\

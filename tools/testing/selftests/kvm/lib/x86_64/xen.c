@@ -24,57 +24,6 @@
 
 #define STEP_SIZE	32
 
-/*
- * Interrupt and exception handlers of 32-bit guests, 16 bytes per vector: the
- * same job as guest_interrupt() and guest_fault() do for 64-bit guests.  The
- * offsets are those of struct xen_cpu.
- */
-extern const u8 xen_handlers32[], xen_handlers32_end[];
-asm(".pushsection .rodata\n\t"
-    ".code32\n\t"
-    "xen_handlers32:\n\t"
-    "vector = 0\n\t"
-    ".rept 256\n\t"
-    ".balign 16\n\t"
-    ".byte 0x68\n\t"			/* push imm32 */
-    ".long vector\n\t"
-    ".byte 0xe9\n\t"			/* jmp rel32 */
-    ".long 1f - . - 4\n\t"
-    "vector = vector + 1\n\t"
-    ".endr\n\t"
-    "1: push %eax\n\t"
-    "push %ecx\n\t"
-    "mov 8(%esp), %eax\n\t"
-    "cmp $2, %eax\n\t"
-    "je 2f\n\t"
-    "cmp $32, %eax\n\t"
-    "jae 2f\n\t"
-    "mov 12(%esp), %ecx\n\t"
-    "mov %ecx, %gs:16\n\t"
-    "out %al, $0xe9\n\t"		/* PORT_FAULT */
-    "ud2\n\t"
-    "2: incl %gs:280(,%eax,4)\n\t"
-    "mov %gs:20, %ecx\n\t"
-    "cmp $64, %ecx\n\t"
-    "jae 3f\n\t"
-    "mov %eax, %gs:24(,%ecx,4)\n\t"
-    "3: incl %gs:20\n\t"
-    "mov %gs:12, %eax\n\t"
-    "test $1, %eax\n\t"
-    "jnz 4f\n\t"
-    "mov %gs:8, %ecx\n\t"
-    "movb $0, (%ecx)\n\t"
-    "4: test $2, %eax\n\t"
-    "jz 5f\n\t"
-    "movl $0, 0xfee000b0\n\t"		/* xAPIC EOI */
-    "5: pop %ecx\n\t"
-    "pop %eax\n\t"
-    "add $4, %esp\n\t"
-    "iret\n\t"
-    "xen_handlers32_end:\n\t"
-    ".code64\n\t"
-    ".popsection");
-
 static struct xen_cpu *guest_cpu(void)
 {
 	struct xen_cpu *cpu;
@@ -169,6 +118,7 @@ static void put_tables32(struct xen_vm *x)
 	u64 addr = XEN_PAGE(9);
 	int i;
 
+	/* 16 bytes of code per vector and what they jump to. */
 	memcpy(xen_hva(x, addr), xen_handlers32, xen_handlers32_end - xen_handlers32);
 	for (i = 0; i < 256; i++, addr += 16)
 		idt[i] = (addr & 0xffff) | SEL_CODE << 16 | 0x8e00ULL << 32 |
@@ -274,7 +224,10 @@ void xen_set_mode(struct xen_vm *x, int n, enum xen_mode mode)
 		sregs.cr0 &= ~X86_CR0_PE;
 		set_segment16(&sregs.cs, 0xf000, XEN_CODE, 0);
 		set_segment16(&sregs.ss, 0, 0, 0);
-		sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
+		sregs.ds = sregs.ss;
+		sregs.es = sregs.ss;
+		sregs.fs = sregs.ss;
+		sregs.gs = sregs.ss;
 	} else if (mode == XEN_VM86) {
 		put_vm86_pgtables(x);
 		sregs.cr3 = XEN_PGTABLES;
