@@ -22,11 +22,11 @@
 #include "processor.h"
 
 /* Hypercalls and their sub-operations. */
-#define XEN_SET_TIMER_OP	15
-#define XEN_VERSION		17
-#define XEN_VCPU_OP		24
-#define XEN_SCHED_OP		29
-#define XEN_EVTCHN_OP		32
+#define HCALL_SET_TIMER	15
+#define HCALL_VERSION		17
+#define HCALL_VCPU		24
+#define HCALL_SCHED		29
+#define HCALL_EVTCHN		32
 
 #define XENVER_VERSION		0
 #define EVTCHNOP_SEND		4

@@ -705,13 +705,13 @@ u64 xen_put_singleshot(struct xen_vm *x, int n, u64 timeout, u32 flags)
 s64 xen_set_timer_op(struct xen_vm *x, int n, u64 timeout)
 {
 	if (xen_is_64(x, n))
-		return xen_hcall(x, n, XEN_SET_TIMER_OP, timeout);
-	return xen_hcall(x, n, XEN_SET_TIMER_OP, (u32)timeout, timeout >> 32);
+		return xen_hcall(x, n, HCALL_SET_TIMER, timeout);
+	return xen_hcall(x, n, HCALL_SET_TIMER, (u32)timeout, timeout >> 32);
 }
 
 s64 xen_singleshot(struct xen_vm *x, int n, u64 timeout, u32 flags)
 {
-	return xen_hcall(x, n, XEN_VCPU_OP, VCPUOP_SET_SINGLESHOT, XEN_VCPU_ID(n),
+	return xen_hcall(x, n, HCALL_VCPU, VCPUOP_SET_SINGLESHOT, XEN_VCPU_ID(n),
 			 xen_put_singleshot(x, n, timeout, flags));
 }
 
@@ -925,7 +925,7 @@ static void print_output(void)
 	char *line, *rest = output;
 
 	while ((line = strsep(&rest, "\n")))
-		if (*line)
+		if (*line && !strstr(line, "addr2line"))
 			ksft_print_msg("%s\n", line);
 }
 
@@ -962,8 +962,8 @@ static void run_case(const struct xen_case *c, int limit)
 		print_output();
 	if (status < 0)
 		ksft_print_msg("process %d cannot be killed\n", pid);
-	else if (status > 128)
-		ksft_print_msg("exit status %d\n", status);
+	else if (status > 128 && status < 253)
+		ksft_print_msg("ended by signal %d\n", status - 128);
 	if (verbose)
 		ksft_print_msg("%llu ms\n",
 			       xen_real_ns(CLOCK_MONOTONIC) / NSEC_PER_MSEC - start);
