@@ -519,22 +519,21 @@ static void test_single_step(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
 	struct kvm_regs regs;
-	u64 rip;
 	int i;
 
 	/* Once answered by the VMM, once by the kernel. */
 	for (i = 0; i < 2; i++) {
 		xen_set(x, XEN_VERSION, xen_version, i ? 0x40011 : 0);
-		xen_prepare_hcall(x, 0, HCALL_VERSION, (u64[6]) { XENVER_VERSION });
+		xen_prepare(x, 0, STEP_HCALL_TF);
 		vcpu_regs_get(x->vcpu[0], &regs);
-		regs.rflags |= BIT(8);
-		rip = regs.rip;
+		regs.rax = HCALL_VERSION;
+		regs.rdi = XENVER_VERSION;
 		vcpu_regs_set(x->vcpu[0], &regs);
 		if (!i)
 			xen_expect(x, 0, xen_run(x, 0), XEN_EXITED);
 		xen_expect(x, 0, xen_run(x, 0), XEN_FAULTED);
 		TEST_ASSERT_EQ((u8)xen_result(x, 0), DB_VECTOR);
-		TEST_ASSERT_EQ(xen_cpu(x, 0)->fault, rip + 3);
+		TEST_ASSERT_EQ(xen_cpu(x, 0)->fault, STEP_HCALL_TF_RIP);
 	}
 }
 

@@ -226,6 +226,7 @@ enum xen_mode { XEN_64, XEN_32, XEN_COMPAT, XEN_REAL, XEN_USER64, XEN_USER32, XE
 enum xen_step {
 	STEP_HCALL,		/* the processor's own hypercall instruction */
 	STEP_HCALL_OTHER,	/* the other vendor's */
+	STEP_HCALL_TF,		/* the same with the trap flag set just before */
 	STEP_PAGE,		/* call the hypercall page at RBP */
 	STEP_WRMSR,
 	STEP_RDMSR,
@@ -234,8 +235,10 @@ enum xen_step {
 	STEP_HLT,		/* halt with interrupts enabled */
 	STEP_SPIN,		/* for ever, interrupts as RFLAGS says */
 	STEP_RETURN,		/* the end of a C function */
-	NR_STEPS,
 };
+
+/* Where the guest is after the instruction of STEP_HCALL_TF. */
+#define STEP_HCALL_TF_RIP	(XEN_CODE + STEP_HCALL_TF * 32 + 12)
 
 enum xen_stop {
 	XEN_RETURNED,		/* the step was completed */

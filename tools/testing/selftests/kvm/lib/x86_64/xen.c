@@ -101,6 +101,9 @@ static void put_steps(u8 *code)
 
 	put_step(code, STEP_HCALL, host_cpu_is_amd ? vmmcall : vmcall, 3);
 	put_step(code, STEP_HCALL_OTHER, host_cpu_is_amd ? vmcall : vmmcall, 3);
+	/* pushf; orl $0x100, (%rsp); popf */
+	put_step(code, STEP_HCALL_TF, "\x9c\x81\x0c\x24\x00\x01\x00\x00\x9d", 9);
+	memcpy(code + STEP_HCALL_TF * STEP_SIZE + 9, code + STEP_HCALL * STEP_SIZE, 5);
 	put_step(code, STEP_PAGE, "\xff\xd5", 2);	/* call *%rbp */
 	put_step(code, STEP_WRMSR, "\x0f\x30", 2);
 	put_step(code, STEP_RDMSR, "\x0f\x32", 2);
