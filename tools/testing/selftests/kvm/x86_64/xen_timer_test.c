@@ -8,8 +8,7 @@
  * KVM_GET_CLOCK may differ from that.  That it is not late is checked generously:
  * the machine may be slow.  "No event" means none for a while.
  *
- * Linux 6.12 fails VO6, VO8, VO15, TM7 and what names D20 to D24 of the list of
- * known faults.
+ * Linux 6.12 fails VO5, VO8 (D9), VO15 and TM7 (D24).
  *
  * Covers VO1 to VO16, TO1 to TO10, TM1 to TM13, R26, R31 to R36.
  */
@@ -144,32 +143,53 @@ static void singleshot_in_compat_mode(void)
 	singleshot(XEN_COMPAT);
 }
 
+static void fires_at_once(struct xen_vm *x, u64 deadline)
+{
+	static const u32 flags[] = { 0, 1, -1U };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, flags[i]), 0);
+		event_within(x, PORT, PROMPT_MS);
+		event_was_signalled(x, PORT);
+	}
+}
+
 static void singleshot_past(enum xen_mode mode)
 {
-	static const u64 past[] = { 0, 1, UPTIME - 1, BIT_ULL(63), BIT_ULL(63) + 1, -1ULL };
-	static const u32 flags[] = { 0, 1, -1U };
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
-	int i, j;
 
-	for (i = 0; i < ARRAY_SIZE(past); i++) {
-		for (j = 0; j < ARRAY_SIZE(flags); j++) {
-			TEST_ASSERT_EQ(xen_singleshot(x, 0, past[i], flags[j]), 0);
-			event_within(x, PORT, PROMPT_MS);
-			event_was_signalled(x, PORT);
-		}
-	}
+	fires_at_once(x, 1);
+	fires_at_once(x, UPTIME - 1);
+	fires_at_once(x, 0);
 	xen_vm_free(x);
 }
 
 IN_64_BIT(singleshot_past)
 IN_32_BIT(singleshot_past)
 
+static void singleshot_negative(enum xen_mode mode)
+{
+	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+
+	fires_at_once(x, -1ULL);
+	fires_at_once(x, -(u64)NSEC_PER_SEC);
+	fires_at_once(x, BIT_ULL(63) + 1);
+	fires_at_once(x, BIT_ULL(63));
+	xen_vm_free(x);
+}
+
+IN_64_BIT(singleshot_negative)
+IN_32_BIT(singleshot_negative)
+
 static void singleshot_far(enum xen_mode mode)
 {
 	static const u64 far[] = { BIT_ULL(51), BIT_ULL(62), INT64_MAX - 1, INT64_MAX };
-	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+	/* Younger than the host, whose clock must not overflow. */
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_T);
 	int i;
 
+	xen_window(x, 0);
 	for (i = 0; i < ARRAY_SIZE(far); i++) {
 		TEST_ASSERT_EQ(xen_singleshot(x, 0, far[i], 0), 0);
 		no_event(x, PORT);
@@ -815,13 +835,12 @@ static void not_early_with_scaled_tsc(void)
 	not_early(khz / 10 * 13);
 }
 
-static void set_past(enum xen_mode mode)
+static void set_past(const u64 *past, int nr)
 {
-	static const u64 past[] = { 1, UPTIME - 1, BIT_ULL(63) + 1 };
-	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(past); i++) {
+	for (i = 0; i < nr; i++) {
 		xen_set_timer(x, 0, PORT, past[i]);
 		xen_window(x, 0);
 		event_within(x, PORT, PROMPT_MS);
@@ -832,8 +851,15 @@ static void set_past(enum xen_mode mode)
 	xen_vm_free(x);
 }
 
-IN_64_BIT(set_past)
-IN_32_BIT(set_past)
+static void set_to_past(void)
+{
+	set_past((const u64[]) { 1, UPTIME / 2, UPTIME - 1 }, 3);
+}
+
+static void set_negative(void)
+{
+	set_past((const u64[]) { -1ULL, BIT_ULL(63) + 1, BIT_ULL(63) }, 3);
+}
 
 static void set_port_0(void)
 {
@@ -912,8 +938,10 @@ static const struct xen_case cases[] = {
 	{ "VO1, TM4: singleshot", in_64_bit_singleshot },
 	{ "VO1, TM4: singleshot, 32-bit", in_32_bit_singleshot },
 	{ "VO1, TM4: singleshot, compat", singleshot_in_compat_mode },
-	{ "VO2 to VO5, R35: past deadlines, all flags", in_64_bit_singleshot_past },
-	{ "VO2 to VO5, R35: past deadlines, all flags, 32-bit", in_32_bit_singleshot_past },
+	{ "VO2 to VO4, R35: past deadlines, all flags", in_64_bit_singleshot_past },
+	{ "VO2 to VO4, R35: past deadlines, all flags, 32-bit", in_32_bit_singleshot_past },
+	{ "VO5: deadlines of 2^63 and more", in_64_bit_singleshot_negative },
+	{ "VO5: deadlines of 2^63 and more, 32-bit", in_32_bit_singleshot_negative },
 	{ "VO6, D21: far deadlines", in_64_bit_singleshot_far },
 	{ "VO6, D21: far deadlines, 32-bit", in_32_bit_singleshot_far },
 	{ "VO7, R36: timer of another vCPU", in_64_bit_singleshot_of_other_vcpu },
@@ -955,8 +983,8 @@ static const struct xen_case cases[] = {
 	{ "TM8, R34: reading races with expiry", get_races_with_expiry },
 	{ "TM9, R26: never early", not_early_by_guest_clock },
 	{ "TM9, R26: never early, scaled TSC", not_early_with_scaled_tsc },
-	{ "TM10: set to the past", in_64_bit_set_past },
-	{ "TM10: set to the past, 32-bit", in_32_bit_set_past },
+	{ "TM10: set to the past", set_to_past },
+	{ "TM10, VO5: set to 2^63 and more", set_negative },
 	{ "TM11: set to port 0", set_port_0 },
 	{ "TM12, R32: set to another port", set_other_port },
 	{ "R31: set often", set_often },
