@@ -107,6 +107,8 @@ static bool kvm_xen_hvm_config_valid(const struct kvm_xen_hvm_config *xhc)
 int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 {
 	struct kvm_xen_hvm_config *config = &kvm->arch.xen_hvm_config;
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
 	u32 old_flags;
 
 	if (!kvm_xen_hvm_config_valid(xhc))
@@ -129,6 +131,12 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 	WRITE_ONCE(config->msr, xhc->msr);
 
 	mutex_unlock(&kvm->arch.xen.lock);
+
+	/* Nobody ends the polls of a VM that is no Xen guest any more. */
+	if (!xhc->msr) {
+		kvm_for_each_vcpu(i, vcpu, kvm)
+			kvm_xen_wake_poller(vcpu);
+	}
 
 	if ((old_flags ^ xhc->flags) & KVM_XEN_HVM_CONFIG_PVCLOCK_TSC_UNSTABLE)
 		kvm_make_all_cpus_request(kvm, KVM_REQ_CLOCK_UPDATE);
@@ -171,12 +179,21 @@ static int kvm_xen_get_shared_info_hva(struct kvm *kvm, struct kvm_xen_hvm_attr 
 	return 0;
 }
 
-static int kvm_xen_shared_info_was_set(struct kvm *kvm, int r)
+/* Exactly one of @gpa and @hva is meant, or none to disable the page. */
+static int __kvm_xen_set_shared_info(struct kvm *kvm, gpa_t gpa, unsigned long hva)
 {
+	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
+	bool same;
+	int r;
+
+	same = kvm_xen_page_get_gpa(gpc) == gpa && kvm_xen_page_get_hva(gpc) == hva;
+	r = hva ? kvm_xen_page_set_hva(gpc, hva, PAGE_SIZE) :
+		  kvm_xen_page_set_gpa(gpc, gpa, PAGE_SIZE);
 	if (r)
 		return r;
 
-	kvm->arch.xen.compat_wc.valid = false;
+	if (!same)
+		kvm->arch.xen.compat_wc.valid = false;
 	kvm_xen_retry_deferred(kvm);
 	return kvm_xen_update_wallclock(kvm);
 }
@@ -191,8 +208,7 @@ static int kvm_xen_set_shared_info(struct kvm *kvm, struct kvm_xen_hvm_attr *dat
 	else if (gpa_to_gfn(gpa) != gfn)
 		return -EINVAL;
 
-	return kvm_xen_shared_info_was_set(kvm, kvm_xen_page_set_gpa(&kvm->arch.xen.shinfo_cache,
-								     gpa, PAGE_SIZE));
+	return __kvm_xen_set_shared_info(kvm, gpa, 0);
 }
 
 static int kvm_xen_set_shared_info_hva(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
@@ -202,8 +218,7 @@ static int kvm_xen_set_shared_info_hva(struct kvm *kvm, struct kvm_xen_hvm_attr 
 	if (!PAGE_ALIGNED(hva) || hva != (unsigned long)hva)
 		return -EINVAL;
 
-	return kvm_xen_shared_info_was_set(kvm, kvm_xen_page_set_hva(&kvm->arch.xen.shinfo_cache,
-								     hva, PAGE_SIZE));
+	return __kvm_xen_set_shared_info(kvm, INVALID_GPA, hva);
 }
 
 static int kvm_xen_get_upcall_vector(struct kvm *kvm, struct kvm_xen_hvm_attr *data)

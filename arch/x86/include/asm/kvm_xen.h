@@ -93,9 +93,9 @@ struct kvm_vcpu_xen {
 	u32 poll_port;
 	struct hrtimer poll_timer;
 
-	/* VIRQ_TIMER, all under @timer_lock; see timer.c. */
-	spinlock_t timer_lock;
-	u32 timer_port;
+	/* VIRQ_TIMER; see timer.c. */
+	u32 timer_port;		/* changed under vcpu->mutex, with the timer stopped */
+	spinlock_t timer_lock;	/* for what follows */
 	bool timer_due;
 	u64 timer_expires;	/* guest clock, 0 if not armed */
 	struct hrtimer timer;
@@ -114,6 +114,7 @@ struct kvm_vcpu_xen {
 	gpa_t runstate_gpa;
 	u32 runstate;
 	bool runstate_auto_blocked;
+	bool runstate_writing;
 	u64 runstate_entry_time;
 	u64 runstate_times[4];
 	struct task_struct *run_delay_task;	/* compared, never followed */

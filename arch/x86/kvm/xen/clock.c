@@ -174,6 +174,8 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
 		 * guest again, the VM's clock is right and this one is not.
 		 */
 		WRITE_ONCE(vcpu->arch.xen.clock_valid, false);
+		/* Once more, in case it has published the new one meanwhile. */
+		kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
 		kvm_xen_reprogram_timer(vcpu);
 		/* A poll may end early, and the guest then polls again. */
 		kvm_xen_wake_poller(vcpu);
@@ -317,6 +319,7 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 			if (!bitmap_empty(vcpu->arch.xen.deferred_sel, 64))
 				bitmap_fill(vcpu->arch.xen.deferred_sel, 64);
 		}
+		kvm_xen_retry_deferred(kvm);
 	}
 
 	return kvm_xen_update_wallclock(kvm);

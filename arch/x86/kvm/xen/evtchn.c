@@ -173,7 +173,15 @@ void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
 
 /* ---- raising events ----------------------------------------------------- */
 
-static int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
+/**
+ * __kvm_xen_raise - raise an event that was counted before
+ * @vcpu: whom it is bound to
+ * @port: the port
+ * @can_sleep: whether guest pages may be faulted in
+ *
+ * Context and return value are those of kvm_xen_raise().
+ */
+int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
 {
 	struct kvm *kvm = vcpu->kvm;
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
@@ -243,9 +251,11 @@ static void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port)
  */
 int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm)
 {
-	struct kvm_vcpu *vcpu = kvm_get_vcpu_by_id(kvm, xe->vcpu_id);
+	struct kvm_vcpu *vcpu;
 	int r;
 
+	vcpu = xe->vcpu_idx >= 0 ? kvm_get_vcpu(kvm, xe->vcpu_idx) :
+				   kvm_get_vcpu_by_id(kvm, xe->vcpu_id);
 	if (!vcpu)
 		return -EINVAL;
 
@@ -287,12 +297,15 @@ static int kvm_xen_set_evtchn(struct kvm_kernel_irq_routing_entry *e, struct kvm
 int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e,
 			 const struct kvm_irq_routing_entry *ue)
 {
+	struct kvm_vcpu *vcpu = kvm_get_vcpu_by_id(kvm, ue->u.xen_evtchn.vcpu);
+
 	if (ue->u.xen_evtchn.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
 		return -EINVAL;
 
 	e->xen_evtchn.port = ue->u.xen_evtchn.port;
 	e->xen_evtchn.vcpu_id = ue->u.xen_evtchn.vcpu;
-	e->xen_evtchn.vcpu_idx = -1;
+	/* For ever the same, if there is such a vCPU already. */
+	e->xen_evtchn.vcpu_idx = vcpu ? vcpu->vcpu_idx : -1;
 	e->xen_evtchn.priority = ue->u.xen_evtchn.priority;
 	e->set = kvm_xen_set_evtchn;
 	return 0;
@@ -391,6 +404,7 @@ static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 {
 	unsigned long *ports = vcpu->arch.xen.deferred_ports;
 	unsigned int port;
+	int r;
 
 	for_each_set_bit(port, ports, KVM_XEN_2L_NR_PORTS) {
 		/*
@@ -398,11 +412,14 @@ static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 		 * again, or finds the page and is merged.
 		 */
 		clear_bit(port, ports);
-		if (__kvm_xen_raise(vcpu, port, true) == KVM_XEN_EVTCHN_UNREACHABLE) {
+		r = __kvm_xen_raise(vcpu, port, true);
+		/* A port that there is not may be one in the other mode. */
+		if (r == KVM_XEN_EVTCHN_UNREACHABLE || r == -EINVAL) {
 			set_bit(port, ports);
 			set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
-			return;
 		}
+		if (r == KVM_XEN_EVTCHN_UNREACHABLE)
+			return;
 	}
 }
 
@@ -414,8 +431,12 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 	unsigned long flags;
 	unsigned int sel;
 
-	/* So that set_selector() does not defer again, and count, each bit. */
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true)) {
+	/*
+	 * Until there is a shared_info, the guest's mode may not be the final
+	 * one.  And let set_selector() not defer again, and count, each bit.
+	 */
+	if (!vcpu->kvm->arch.xen.shinfo_cache.active ||
+	    !kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true)) {
 		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);
 		return;
 	}
@@ -492,18 +513,15 @@ void __kvm_xen_service_vcpu(struct kvm_vcpu *vcpu)
  * @data: in: the port to start from; out: the next deferred one, and the
  *	  deferred selector bits
  *
- * Context: vCPU ioctl.  May sleep.
+ * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
  * Return: 0.
  */
 int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
 	unsigned long port;
-	int idx;
 
-	idx = srcu_read_lock(&vcpu->kvm->srcu);
 	kvm_xen_service_deferred(vcpu);
-	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 
 	port = find_next_bit(vcpu->arch.xen.deferred_ports, KVM_XEN_2L_NR_PORTS,
 			     min_t(u32, data->u.deferred.port, KVM_XEN_2L_NR_PORTS));
@@ -570,16 +588,6 @@ static void kvm_xen_retire_ports(struct kvm *kvm, struct list_head *ports)
 	}
 }
 
-/* A closed port has no event: forget the deferred ones. */
-static void kvm_xen_forget_port(struct kvm *kvm, u32 port)
-{
-	struct kvm_vcpu *vcpu;
-	unsigned long i;
-
-	kvm_for_each_vcpu(i, vcpu, kvm)
-		clear_bit(port, vcpu->arch.xen.deferred_ports);
-}
-
 static int kvm_xen_reset_ports(struct kvm *kvm)
 {
 	struct kvm_xen_port *p;
@@ -602,7 +610,6 @@ static int kvm_xen_deassign_port(struct kvm *kvm, u32 send_port)
 {
 	struct kvm_xen_port *p;
 	LIST_HEAD(old);
-	bool own;
 
 	mutex_lock(&kvm->arch.xen.lock);
 	p = xa_erase(&kvm->arch.xen.evtchn_ports, send_port);
@@ -613,10 +620,7 @@ static int kvm_xen_deassign_port(struct kvm *kvm, u32 send_port)
 	if (!p)
 		return -ENOENT;
 
-	own = p->type == EVTCHNSTAT_ipi;
 	kvm_xen_retire_ports(kvm, &old);
-	if (own)
-		kvm_xen_forget_port(kvm, send_port);
 	return 0;
 }
 

@@ -14,7 +14,10 @@
 #include "xen_internal.h"
 #include "x86.h"
 
-/* A page that is lost this often between mapping and locking counts as gone. */
+/*
+ * A page that is lost this often between mapping and locking counts as gone for
+ * now.  Whoever needs it tries again at the next occasion.
+ */
 #define KVM_XEN_MAX_REFRESH	16
 
 /**
@@ -120,8 +123,9 @@ int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long 
  * @hva: address of the structure in the VMM; 0 for none
  * @len: length of the structure
  *
- * Context and return value are those of kvm_xen_page_set_gpa(); -EINVAL also if
- * @hva is no user address.
+ * Context: as kvm_xen_page_set_gpa().
+ *
+ * Return: as kvm_xen_page_set_gpa(); -EINVAL also if @hva is no user address.
  */
 int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len)
 {

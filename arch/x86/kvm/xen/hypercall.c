@@ -104,6 +104,7 @@ static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen
 	exit->u.hcall.longmode = hc->longmode;
 	exit->u.hcall.cpl = hc->cpl;
 	exit->u.hcall.input = hc->nr;
+	BUILD_BUG_ON(sizeof(exit->u.hcall.params) != sizeof(hc->args));
 	memcpy(exit->u.hcall.params, hc->args, sizeof(hc->args));
 
 	vcpu->arch.xen.hypercall_rip = kvm_get_linear_rip(vcpu);
@@ -128,8 +129,8 @@ int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 	 * instruction.  From a nested guest only its TLB flushes arrive here,
 	 * and those are not marked.
 	 */
-	if (kvm_hv_hypercall_enabled(vcpu) &&
-	    (is_guest_mode(vcpu) || (kvm_rax_read(vcpu) & BIT(31))))
+	if (is_guest_mode(vcpu) ||
+	    (kvm_hv_hypercall_enabled(vcpu) && (kvm_rax_read(vcpu) & BIT(31))))
 		return kvm_hv_hypercall(vcpu);
 
 	kvm_xen_decode_hcall(vcpu, &hc);
@@ -233,7 +234,7 @@ int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data)
 	if (r)
 		return 1;
 
-	/* If shared_info is out of reach, the clock is written with the page. */
+	/* The page is there, so this succeeds even if the wallclock cannot be written. */
 	mutex_lock(&kvm->arch.xen.lock);
 	kvm_xen_set_long_mode(kvm, long_mode);
 	mutex_unlock(&kvm->arch.xen.lock);

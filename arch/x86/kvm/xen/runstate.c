@@ -10,6 +10,10 @@
  * VMM's address space.  So the area is written through the VMM's mapping.  It
  * may have any alignment and cross a page, and from the scheduler, where a page
  * fault cannot be served, the write is simply left to the next time.
+ *
+ * The scheduler may come at any point of what the thread does here.  So the state
+ * is changed and read with preemption off, and while the thread writes the area,
+ * the scheduler does not.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -85,27 +89,17 @@ static bool kvm_xen_copy_to_area(struct kvm_xen_runstate_area *area, unsigned in
 	return true;
 }
 
-/*
- * Write the area.  With XEN_RUNSTATE_UPDATE the guest's other vCPUs may read it
- * meanwhile.  The flag is the top bit of state_entry_time, which may straddle a
- * page, so only the byte with the flag is written first and last.
- */
-static bool kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
+/* What the guest is to see, all of the same moment. */
+static void kvm_xen_fill_runstate(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
+				  bool flag, u8 *buf)
 {
-	const struct kvm_xen_abi *abi = kvm_xen_abi(vcpu->kvm);
-	const unsigned int flag_byte = abi->runstate_entry + sizeof(u64) - 1;
-	bool flag = READ_ONCE(vcpu->kvm->arch.xen.runstate_update_flag);
-	u8 buf[KVM_XEN_RUNSTATE_MAX_SIZE] = {};
-	struct kvm_xen_runstate_area area = { .atomic = atomic };
-	u64 entry_time = vcpu->arch.xen.runstate_entry_time;
+	u64 entry_time;
 	u32 state;
-	unsigned int i;
-	bool ok;
 
-	if (!kvm_xen_find_runstate_area(vcpu, abi->runstate_size, &area))
-		return false;
+	guard(preempt)();
 
 	/* A vCPU that never ran is offline. */
+	entry_time = vcpu->arch.xen.runstate_entry_time;
 	state = entry_time ? vcpu->arch.xen.runstate : RUNSTATE_offline;
 	if (flag)
 		entry_time |= XEN_RUNSTATE_UPDATE;
@@ -114,6 +108,31 @@ static bool kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	memcpy(buf + abi->runstate_entry, &entry_time, sizeof(entry_time));
 	memcpy(buf + abi->runstate_entry + sizeof(u64), vcpu->arch.xen.runstate_times,
 	       sizeof(vcpu->arch.xen.runstate_times));
+}
+
+/*
+ * Write the area.  With XEN_RUNSTATE_UPDATE the guest's other vCPUs may read it
+ * meanwhile.  The flag is the top bit of state_entry_time, which may straddle a
+ * page, so only the byte with the flag is written first and last.
+ */
+static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
+{
+	const struct kvm_xen_abi *abi = kvm_xen_abi(vcpu->kvm);
+	const unsigned int flag_byte = abi->runstate_entry + sizeof(u64) - 1;
+	bool flag = READ_ONCE(vcpu->kvm->arch.xen.runstate_update_flag);
+	u8 buf[KVM_XEN_RUNSTATE_MAX_SIZE] = {};
+	struct kvm_xen_runstate_area area = { .atomic = atomic };
+	unsigned int i;
+	bool ok;
+
+	if (!kvm_xen_find_runstate_area(vcpu, abi->runstate_size, &area))
+		return false;
+
+	/* If the second page cannot be written, the first must not be. */
+	if (atomic && area.nr_parts > 1)
+		return false;
+
+	kvm_xen_fill_runstate(vcpu, abi, flag, buf);
 
 	if (flag) {
 		if (!kvm_xen_copy_to_area(&area, flag_byte, buf + flag_byte, 1))
@@ -134,6 +153,22 @@ static bool kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	for (i = 0; i < area.nr_parts; i++)
 		mark_page_dirty_in_slot(vcpu->kvm, area.part[i].slot, area.part[i].gfn);
 
+	return ok;
+}
+
+/* A write that is interrupted by the scheduler must not be mixed with another. */
+static bool kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
+{
+	bool ok;
+
+	if (atomic)
+		return !vcpu->arch.xen.runstate_writing && __kvm_xen_write_runstate(vcpu, true);
+
+	WRITE_ONCE(vcpu->arch.xen.runstate_writing, true);
+	barrier();
+	ok = __kvm_xen_write_runstate(vcpu, false);
+	barrier();
+	WRITE_ONCE(vcpu->arch.xen.runstate_writing, false);
 	return ok;
 }
 
@@ -158,15 +193,18 @@ static s64 kvm_xen_run_delay(struct kvm_vcpu *vcpu)
  * While the vCPU is supposed to run, or woke up from a sleep in the kernel, its
  * thread may have waited for a CPU without KVM being told: that is stolen time.
  */
-static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state)
+static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto_blocked)
 {
 	struct kvm_vcpu_xen *xen = &vcpu->arch.xen;
-	u64 now = kvm_xen_guest_now(vcpu, NULL);
-	s64 run_delay = kvm_xen_run_delay(vcpu);
-	s64 delta = now - xen->runstate_entry_time;
+	s64 run_delay, delta;
+	u64 now;
 
 	lockdep_assert_held(&vcpu->mutex);
+	guard(preempt)();
 
+	now = kvm_xen_guest_now(vcpu, NULL);
+	run_delay = kvm_xen_run_delay(vcpu);
+	delta = now - xen->runstate_entry_time;
 	if (!xen->runstate_entry_time)
 		xen->runstate = RUNSTATE_offline;
 
@@ -182,12 +220,12 @@ static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state)
 	}
 
 	xen->runstate = state;
-	xen->runstate_auto_blocked = false;
+	xen->runstate_auto_blocked = auto_blocked;
 }
 
 static void kvm_xen_update_runstate(struct kvm_vcpu *vcpu, u32 state, bool atomic)
 {
-	kvm_xen_account_runstate(vcpu, state);
+	kvm_xen_account_runstate(vcpu, state, false);
 	if (!kvm_is_error_gpa(vcpu->arch.xen.runstate_gpa))
 		kvm_xen_write_runstate(vcpu, atomic);
 }
@@ -212,7 +250,7 @@ void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu)
 {
-	/* While it polls for something to do, before it sleeps, it has nothing. */
+	/* Asleep, or about to be: it does not want the CPU that it loses. */
 	if (vcpu->arch.xen.runstate_auto_blocked)
 		return;
 
@@ -228,8 +266,13 @@ void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu)
  */
 void __kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu)
 {
-	kvm_xen_update_runstate(vcpu, RUNSTATE_blocked, false);
-	vcpu->arch.xen.runstate_auto_blocked = true;
+	/* Once per sleep: the run loop may come here again for other reasons. */
+	if (vcpu->arch.xen.runstate_auto_blocked)
+		return;
+
+	kvm_xen_account_runstate(vcpu, RUNSTATE_blocked, true);
+	if (!kvm_is_error_gpa(vcpu->arch.xen.runstate_gpa))
+		kvm_xen_write_runstate(vcpu, false);
 
 	/* The thread may not lose its CPU, so ask for set_running() here. */
 	kvm_make_request(KVM_REQ_STEAL_UPDATE, vcpu);

@@ -38,12 +38,21 @@ struct kvm_xen_singleshot {
 
 static_assert(sizeof(struct kvm_xen_singleshot) == 16);
 
+/* A port that there is not may be one once the guest's mode is known. */
+static bool kvm_xen_timer_undelivered(int r)
+{
+	return r == KVM_XEN_EVTCHN_UNREACHABLE || r == -EINVAL;
+}
+
 /* The deadline has come. */
 static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 {
+	int r;
+
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	if (kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false) == KVM_XEN_EVTCHN_UNREACHABLE) {
+	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false);
+	if (kvm_xen_timer_undelivered(r)) {
 		vcpu->arch.xen.timer_due = true;
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
 		return;
@@ -145,7 +154,7 @@ void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu)
 	if (!READ_ONCE(vcpu->arch.xen.timer_due))
 		return;
 
-	if (kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, true) == KVM_XEN_EVTCHN_UNREACHABLE) {
+	if (kvm_xen_timer_undelivered(__kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, true))) {
 		set_bit(KVM_XEN_DEFERRED_TIMER, &vcpu->arch.xen.deferred);
 		return;
 	}
@@ -208,20 +217,15 @@ int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
  * A deadline that has come is delivered first, so that it is either in guest
  * memory, or (if that is out of reach) still reported.
  *
- * Context: vCPU ioctl.  May sleep.
+ * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
  * Return: 0.
  */
 int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	int idx;
-
 	/* Do not wait for the alarm. */
 	kvm_xen_reprogram_timer(vcpu);
-
-	idx = srcu_read_lock(&vcpu->kvm->srcu);
 	kvm_xen_deliver_due_timer(vcpu);
-	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 
 	data->u.timer.port = vcpu->arch.xen.timer_port;
 	data->u.timer.priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;

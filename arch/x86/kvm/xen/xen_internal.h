@@ -158,6 +158,7 @@ static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
 }
 
 /* evtchn.c */
+int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
 int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
