@@ -257,7 +257,11 @@ struct xen_vm {
 	struct kvm_vcpu *vcpu[XEN_MAX_VCPUS];
 	struct xen_vcpu {
 		enum xen_mode mode;	/* in which steps are run */
-		bool irqs;		/* RFLAGS.IF at the start of a step */
+		/*
+		 * RFLAGS.IF at the start of a step or call.  Set it for loops without
+		 * exits: emulators are known to lose the host's interrupts otherwise.
+		 */
+		bool irqs;
 		struct xen_vcpu_info64 *info;
 		pthread_t thread;
 		bool started;
@@ -461,12 +465,15 @@ void xen_lapic_enable(struct xen_vm *x, int n, bool on);
 s64 xen_guest_hcall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 u64 xen_guest_now(const struct xen_time_info *time);
 
+/* The TSCs of two CPUs may differ by a little: take a small step back for what it is. */
 static inline u64 xen_scale(const struct xen_time_info *time, u64 tsc)
 {
-	u64 delta = tsc - time->tsc_timestamp;
+	s64 delta = tsc - time->tsc_timestamp;
+	u64 ticks = delta < 0 ? -delta : delta, ns;
 
-	delta = time->shift < 0 ? delta >> -time->shift : delta << time->shift;
-	return time->system_time + (u64)(((unsigned __int128)delta * time->mul) >> 32);
+	ticks = time->shift < 0 ? ticks >> -time->shift : ticks << time->shift;
+	ns = ((unsigned __int128)ticks * time->mul) >> 32;
+	return time->system_time + (delta < 0 ? -ns : ns);
 }
 
 /*

@@ -1,0 +1,1207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Event channels of Xen guests, 2-level ABI: what raising a port does to the shared
+ * pages in both layouts, the ways to raise one (ioctl, hypercall, irqfd, interrupt
+ * line), interception of the guest's sends, and events whose pages are out of reach.
+ *
+ * Ids: L2 to L7, T1 to T5, T7 to T9, T15, T16, T19, T20, H1, H9, H11, H20, X5 of the plan for
+ * event channels and its divergences 12, 13, 22 to 24; AP31, AP32, MG7, MG10, F11, D23, D36 of
+ * the plan for time and the API; R2, R4, R6, R8, R13, R17, R18, R37, R39, R40, L5 of the list of
+ * regressions.  T6, U* are in xen_upcall_test.  T10 to T14, T17 and T18 (unmask, close) are up
+ * to the VMM.
+ *
+ * A case fails when another bit than the expected ones changes, an event or an upcall is
+ * lost, doubled or misdirected, or a call gives another result than real Xen or KVM's API.
+ */
+#include <sys/eventfd.h>
+
+#include "xen.h"
+
+#define A	5		/* the port of most cases */
+#define GSI	32
+
+static bool wait_pending(struct xen_vm *x, u32 port)
+{
+	int i;
+
+	for (i = 0; i < 5000 && !xen_pending(x, port); i++)
+		xen_sleep_ms(1);
+	return xen_pending(x, port);
+}
+
+static u64 put_send(struct xen_vm *x, int n, u32 port)
+{
+	*(u32 *)xen_hva(x, XEN_ARG(n)) = port;
+	return XEN_ARG(n);
+}
+
+static s64 guest_send(struct xen_vm *x, int n, u32 port)
+{
+	return xen_hcall(x, n, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, n, port));
+}
+
+static void assert_state(struct xen_vm *x, int n, u32 port, bool pending, u64 sel, u8 flag)
+{
+	TEST_ASSERT(xen_pending(x, port) == pending, "pending bit of port %u is %d", port,
+		    !pending);
+	TEST_ASSERT_EQ(xen_sel(x, n), sel);
+	TEST_ASSERT_EQ(xen_flag(x, n), flag);
+}
+
+/* Delivery. */
+
+/* Raised from outside and by the guest itself: the same bits, one upcall each. */
+static void raise(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(2, mode, XEN_S);
+
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 1);
+
+	xen_clear_events(x);
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+}
+
+static void test_raise(void)
+{
+	raise(XEN_64);
+}
+
+static void test_raise_32(void)
+{
+	raise(XEN_32);
+}
+
+static void test_raise_compat(void)
+{
+	raise(XEN_COMPAT);
+}
+
+/* The highest port; every other byte of the page stays as it is. */
+static void last_port(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_CFG | XEN_SI);
+	u32 last = xen_nr_ports(x) - 1;
+	u8 *page = x->shinfo, copy[0x1000];
+
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_VINFO);
+	xen_put_vcpu_info(x, 0, XEN_VINFO);
+	memcpy(copy, page, sizeof(copy));
+	xen_send(x, last, 0);
+	copy[0x800 + last / 8] |= 0x80;
+	TEST_ASSERT(!memcmp(copy, page, sizeof(copy)), "another byte was changed");
+	TEST_ASSERT_EQ(xen_sel(x, 0), x->long_mode ? BIT_ULL(63) : BIT(31));
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+}
+
+static void test_last_port(void)
+{
+	last_port(XEN_64);
+}
+
+static void test_last_port_32(void)
+{
+	last_port(XEN_32);
+}
+
+/* Selector bits around the first word's end. */
+static void selector(enum xen_mode mode, u32 word)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+
+	xen_send(x, word - 1, 0);
+	assert_state(x, 0, word - 1, true, BIT(0), 1);
+	xen_clear_events(x);
+	xen_send(x, word, 0);
+	assert_state(x, 0, word, true, BIT(1), 1);
+	xen_send(x, word - 1, 0);
+	assert_state(x, 0, word, true, BIT(1) | BIT(0), 1);
+}
+
+static void test_selector(void)
+{
+	selector(XEN_64, 64);
+}
+
+static void test_selector_32(void)
+{
+	selector(XEN_32, 32);
+}
+
+/* Toggles all bits but one of a dword; counts those that were not as it left them. */
+static u64 toggle(u32 *word, u64 *stop, u64 skip)
+{
+	u64 lost = 0;
+	int i;
+
+	while (!READ_ONCE(*stop)) {
+		for (i = 0; i < 32; i++)
+			if (i != skip)
+				lost += !!(__sync_fetch_and_or(word, 1u << i) & 1u << i);
+		for (i = 0; i < 32; i++)
+			if (i != skip)
+				lost += !(__sync_fetch_and_and(word, ~(1u << i)) & 1u << i);
+	}
+	return lost;
+}
+
+static void neighbours(struct xen_vm *x, u64 word, u32 port)
+{
+	u64 *stop = xen_hva(x, XEN_SPARE);
+	int i;
+
+	x->state[1].irqs = true;
+	xen_prepare_call(x, 1, toggle, word, XEN_SPARE, port % 32);
+	xen_start(x, 1);
+	for (i = 0; i < 20000; i++) {
+		xen_send(x, port, 0);
+		TEST_ASSERT(xen_pending(x, port), "event %d was lost", i);
+		TEST_ASSERT(xen_sel(x, 0) & xen_sel_bit(x, port), "selector bit %d was lost", i);
+		xen_put_pending(x, port, false);
+		xen_put_sel(x, 0, 0);
+	}
+	WRITE_ONCE(*stop, 1);
+	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	TEST_ASSERT_EQ(xen_result(x, 1), 0);
+}
+
+static void test_neighbours(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+
+	neighbours(x, XEN_SHINFO + 0x800 + 32 / 8, 40);
+}
+
+/* Bytes beside the upcall flag, and everything else in vcpu_info. */
+static void beside_flag(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+	u8 *info, copy[64];
+
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_VINFO + 56);
+	xen_put_vcpu_info(x, 0, XEN_VINFO + 56);
+	info = (u8 *)x->state[0].info;
+	memset(info, 0xa5, 64);
+	xen_put_flag(x, 0, 0);
+	xen_put_sel(x, 0, 0);
+	info[1] = 1;
+	memcpy(copy, info, 64);
+	xen_send(x, A, 0);
+	xen_send(x, 100, 0);
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, A) | xen_sel_bit(x, 100));
+	xen_put_flag(x, 0, 0);
+	xen_put_sel(x, 0, 0);
+	TEST_ASSERT(!memcmp(copy, info, 64), "another field of vcpu_info was changed");
+}
+
+static void test_beside_flag(void)
+{
+	beside_flag(XEN_64);
+}
+
+static void test_beside_flag_32(void)
+{
+	beside_flag(XEN_32);
+}
+
+/* Writes the field behind the 32-bit selector all the time; counts what others changed. */
+static u64 own_cr2(u32 *cr2, u64 *stop, u64 unused)
+{
+	u64 lost = 0;
+	u32 i;
+
+	for (i = 0; !READ_ONCE(*stop); i++) {
+		WRITE_ONCE(*cr2, i);
+		lost += READ_ONCE(*cr2) != i;
+	}
+	return lost;
+}
+
+static void test_cr2_32(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG);
+	u64 *stop = xen_hva(x, XEN_SPARE);
+	int i;
+
+	xen_setup(x, XEN_SI);
+	xen_set(x, LONG_MODE, long_mode, 0);
+	x->long_mode = false;
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_VINFO + 56);
+	xen_put_vcpu_info(x, 0, XEN_VINFO + 56);
+	x->state[1].irqs = true;
+	xen_prepare_call(x, 1, own_cr2, XEN_VINFO + 56 + 8, XEN_SPARE, 0);
+	xen_start(x, 1);
+	for (i = 0; i < 10000; i++) {
+		xen_send(x, A, 0);
+		TEST_ASSERT_EQ(xen_sel(x, 0), 1);
+		xen_put_pending(x, A, false);
+		xen_put_sel(x, 0, 0);
+	}
+	WRITE_ONCE(*stop, 1);
+	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	TEST_ASSERT_EQ(xen_result(x, 1), 0);
+}
+
+static void pending_already(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+
+	xen_put_pending(x, A, true);
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, 0, 0);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+}
+
+static void test_pending_already(void)
+{
+	pending_already(XEN_64);
+}
+
+static void test_pending_already_32(void)
+{
+	pending_already(XEN_32);
+}
+
+static void masked(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+
+	xen_put_mask(x, A, true);
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, 0, 0);
+	TEST_ASSERT(xen_masked(x, A), "mask was changed");
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+}
+
+static void test_masked(void)
+{
+	masked(XEN_64);
+}
+
+static void test_masked_32(void)
+{
+	masked(XEN_32);
+}
+
+static void test_selector_set(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_put_sel(x, 0, xen_sel_bit(x, A));
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 0);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+}
+
+static void test_flag_set(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_put_flag(x, 0, 1);
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+}
+
+static void test_flag_2(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_put_flag(x, 0, 2);
+	xen_send(x, A, 0);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 3);
+}
+
+static void other_vcpu(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(2, mode, XEN_S);
+
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
+	assert_state(x, 0, A, true, 0, 0);
+	assert_state(x, 1, A, true, xen_sel_bit(x, A), 1);
+	xen_window(x, 0);
+	xen_window(x, 1);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
+}
+
+static void test_other_vcpu(void)
+{
+	other_vcpu(XEN_64);
+}
+
+static void test_other_vcpu_32(void)
+{
+	other_vcpu(XEN_32);
+}
+
+static void test_upcall_mask(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	x->state[0].info->upcall_mask = 1;
+	xen_send(x, A, 0);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+	TEST_ASSERT_EQ(x->state[0].info->upcall_mask, 1);
+}
+
+/* Sent by the guest. */
+
+static void test_loopback(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+
+	xen_assign(x, EVTCHN_INTERDOMAIN, 20, 21, 1);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	TEST_ASSERT(!xen_pending(x, 20), "the sending port is pending");
+	assert_state(x, 1, 21, true, xen_sel_bit(x, 21), 1);
+	assert_state(x, 0, 21, true, 0, 0);
+	xen_window(x, 1);
+	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
+}
+
+/* A new target counts from now on; what is pending stays where it is. */
+static void test_update(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+
+	xen_assign(x, EVTCHN_INTERDOMAIN, 20, 21, 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_UPDATE, 20, EVTCHN_INTERDOMAIN, 21, 1), 0);
+	assert_state(x, 0, 21, true, xen_sel_bit(x, 21), 1);
+	assert_state(x, 1, 21, true, 0, 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	assert_state(x, 1, 21, true, 0, 0);
+	xen_clear_events(x);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	assert_state(x, 0, 21, true, 0, 0);
+	assert_state(x, 1, 21, true, xen_sel_bit(x, 21), 1);
+}
+
+static void eventfd_case(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+	int fd = eventfd(0, EFD_NONBLOCK);
+	u64 value = 0;
+
+	TEST_ASSERT_EQ(xen_try_eventfd(x, 20, fd), 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+	TEST_ASSERT_EQ(read(fd, &value, sizeof(value)), sizeof(value));
+	TEST_ASSERT_EQ(value, 2);
+	TEST_ASSERT(!xen_pending(x, 20), "port is pending");
+
+	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_RESET, 0, 0, 0, 0), 0);
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, 20));
+	TEST_ASSERT(read(fd, &value, sizeof(value)) < 0 && errno == EAGAIN, "signalled once more");
+}
+
+static void test_eventfd(void)
+{
+	eventfd_case(XEN_64);
+}
+
+static void test_eventfd_32(void)
+{
+	eventfd_case(XEN_32);
+}
+
+/* Ports that the VMM did not assign, and other operations, are the VMM's. */
+static void unassigned(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+	const u32 ports[] = { 0, A, 1023, 1024, 4095, 4096, 0xffffffff };
+	struct kvm_xen_exit *hc;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ports); i++) {
+		hc = xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, ports[i]));
+		TEST_ASSERT_EQ(hc->u.hcall.params[0], EVTCHNOP_SEND);
+		TEST_ASSERT_EQ(hc->u.hcall.params[1], XEN_ARG(0));
+	}
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, 3, put_send(x, 0, A));
+	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
+	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, A, 0, 0, 0), 0);
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, A));
+}
+
+static void test_unassigned(void)
+{
+	unassigned(XEN_64);
+}
+
+static void test_unassigned_32(void)
+{
+	unassigned(XEN_32);
+}
+
+static void test_send_results(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	xen_assign(x, EVTCHN_IPI, A + 1, A + 1, 0);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, XEN_HOLE), -EFAULT);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, 0x123456789000), -EFAULT);
+	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
+	xen_put_mask(x, A + 1, true);
+	TEST_ASSERT_EQ(guest_send(x, 0, A + 1), 0);
+	TEST_ASSERT(xen_pending(x, A + 1), "masked port is not pending");
+}
+
+/* No such vCPU: nothing the kernel can do. */
+static void test_send_no_vcpu(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_assign(x, EVTCHN_INTERDOMAIN, 20, 21, 99);
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, 20));
+	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_UPDATE, 20, EVTCHN_INTERDOMAIN, 21, 0), 0);
+	TEST_ASSERT_EQ(guest_send(x, 0, 20), 0);
+}
+
+static void test_send_no_shinfo(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, A));
+}
+
+/* Only the low half of the command counts. */
+static void test_send_garbage(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, BIT_ULL(32) | EVTCHNOP_SEND,
+				 put_send(x, 0, A)), 0);
+	TEST_ASSERT(xen_pending(x, A), "not sent");
+}
+
+static void test_send_garbage_compat(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_COMPAT, XEN_S);
+	const u64 garbage = 0xdead00000000ULL;
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, garbage | HCALL_EVTCHN, garbage | EVTCHNOP_SEND,
+				 garbage | put_send(x, 0, A)), 0);
+	TEST_ASSERT(xen_pending(x, A), "not sent");
+}
+
+/* An argument on two pages, and one whose second page is not mapped. */
+static void test_send_straddle(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u64 arg = XEN_SPARE + 0x1000 - 2;
+	u32 port = A;
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	memcpy(xen_hva(x, arg), &port, sizeof(port));
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, arg), 0);
+	TEST_ASSERT(xen_pending(x, A), "not sent");
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, XEN_HOLE - 2), -EFAULT);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+}
+
+/* The mode changes after a port was assigned: it no longer exists. */
+static void test_relatch(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u8 copy[0x1000];
+
+	xen_assign(x, EVTCHN_IPI, 2000, 2000, 0);
+	xen_set(x, LONG_MODE, long_mode, 0);
+	x->long_mode = false;
+	memcpy(copy, x->shinfo, sizeof(copy));
+	xen_prepare_hcall(x, 0, HCALL_EVTCHN, (u64[6]) { EVTCHNOP_SEND, put_send(x, 0, 2000) });
+	xen_run(x, 0);			/* dropped, or left to the VMM */
+	TEST_ASSERT(!memcmp(copy + 64, x->shinfo + 64, sizeof(copy) - 64), "page was changed");
+	TEST_ASSERT_EQ(xen_sel(x, 0), 0);
+	TEST_ASSERT_EQ(xen_try_send(x, 2000, 0), EINVAL);
+}
+
+/* Routing. */
+
+static void set_route(struct xen_vm *x, u32 port, u32 vcpu)
+{
+	struct kvm_irq_routing *routing = kvm_gsi_routing_create();
+
+	routing->nr = 1;
+	routing->entries[0] = (struct kvm_irq_routing_entry) {
+		.gsi = GSI,
+		.type = KVM_IRQ_ROUTING_XEN_EVTCHN,
+		.u.xen_evtchn = { .port = port, .vcpu = vcpu, .priority = XEN_2LEVEL },
+	};
+	vm_ioctl(x->vm, KVM_SET_GSI_ROUTING, routing);
+	free(routing);
+}
+
+static int set_irqfd(struct xen_vm *x)
+{
+	struct kvm_irqfd irqfd = { .fd = eventfd(0, 0), .gsi = GSI };
+
+	vm_ioctl(x->vm, KVM_IRQFD, &irqfd);
+	return irqfd.fd;
+}
+
+static void signal_fd(int fd)
+{
+	u64 one = 1;
+
+	TEST_ASSERT_EQ(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void irqfd(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(2, mode, XEN_S);
+	int fd;
+
+	set_route(x, A, 1);
+	fd = set_irqfd(x);
+	signal_fd(fd);
+	TEST_ASSERT(wait_pending(x, A), "not delivered");
+	xen_step(x, 1, STEP_HLT);
+	assert_state(x, 0, A, true, 0, 0);
+	TEST_ASSERT_EQ(xen_sel(x, 1), xen_sel_bit(x, A));
+	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
+
+	/* To a vCPU that sleeps. */
+	xen_clear_events(x);
+	xen_prepare(x, 1, STEP_HLT);
+	xen_start(x, 1);
+	TEST_ASSERT_EQ(xen_wait(x, 1, 30), XEN_RUNNING_YET);
+	signal_fd(fd);
+	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
+
+	xen_clear_events(x);
+	xen_put_mask(x, A, true);
+	signal_fd(fd);
+	TEST_ASSERT(wait_pending(x, A), "not delivered");
+	assert_state(x, 1, A, true, 0, 0);
+}
+
+static void test_irqfd(void)
+{
+	irqfd(XEN_64);
+}
+
+static void test_irqfd_32(void)
+{
+	irqfd(XEN_32);
+}
+
+static void test_irq_line(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	set_route(x, A, 0);
+	kvm_irq_line(x->vm, GSI, 0);
+	TEST_ASSERT(!xen_pending(x, A), "level 0 raised an event");
+	kvm_irq_line(x->vm, GSI, 1);
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+}
+
+/* Routes may name what does not exist yet. */
+static void test_route_first(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+	int fd, i;
+
+	set_route(x, 3000, 1);
+	fd = set_irqfd(x);
+	x->long_mode = true;
+	xen_set(x, LONG_MODE, long_mode, 1);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	signal_fd(fd);			/* no such vCPU: dropped */
+	xen_sleep_ms(20);
+	TEST_ASSERT(!xen_pending(x, 3000), "delivered to nobody");
+
+	x->vcpu[1] = vm_vcpu_add(x->vm, 1, NULL);
+	x->nr_vcpus = 2;
+	xen_vcpu_set(x, 1, VCPU_INFO, gpa, XEN_SHINFO + 64);
+	xen_put_vcpu_info(x, 1, XEN_SHINFO + 64);
+	signal_fd(fd);
+	TEST_ASSERT(wait_pending(x, 3000), "not delivered");
+	for (i = 0; i < 5000 && !xen_flag(x, 1); i++)
+		xen_sleep_ms(1);
+	assert_state(x, 1, 3000, true, xen_sel_bit(x, 3000), 1);
+}
+
+static void test_route_limit(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_32, XEN_S);
+	u8 copy[0x1000];
+
+	set_route(x, 1024, 0);
+	memcpy(copy, x->shinfo, sizeof(copy));
+	signal_fd(set_irqfd(x));
+	xen_sleep_ms(20);
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT(!memcmp(copy + 64, x->shinfo + 64, sizeof(copy) - 64), "page was changed");
+	TEST_ASSERT_EQ(xen_sel(x, 0), 0);
+}
+
+/* Pages out of reach. */
+
+/* vcpu_info or shared_info in a memslot of its own, which can be taken away. */
+static void *add_slot(struct xen_vm *x, bool again)
+{
+	static void *page;
+
+	if (!again)
+		page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
+	return page;
+}
+
+static void remove_slot(struct xen_vm *x)
+{
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0, NULL);
+}
+
+/* The interrupt handler cannot reach this vcpu_info; the test does its job. */
+static void use_slot_for_vcpu_info(struct xen_vm *x)
+{
+	x->state[0].info = add_slot(x, false);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
+	xen_cpu(x, 0)->vcpu_info = XEN_SPARE;
+}
+
+static void test_no_vcpu_info(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI | XEN_UV);
+
+	xen_send(x, A, 0);
+	xen_send(x, 100, 0);
+	assert_state(x, 0, A, true, 0, 0);
+	xen_step(x, 0, STEP_WINDOW);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+	xen_setup(x, XEN_VI);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, A) | xen_sel_bit(x, 100));
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+}
+
+static void test_no_vcpu_info_32(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_32, XEN_CFG | XEN_SI | XEN_UV);
+
+	xen_send(x, 1023, 0);
+	xen_setup(x, XEN_VI);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_sel(x, 0), BIT(31));
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+}
+
+static void test_vcpu_info_gone(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI);
+	int fd;
+
+	use_slot_for_vcpu_info(x);
+	set_route(x, A + 1, 0);
+	fd = set_irqfd(x);
+	xen_send(x, A, 0);
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	xen_clear_events(x);
+
+	remove_slot(x);
+	xen_send(x, A, 0);
+	signal_fd(fd);
+	TEST_ASSERT(wait_pending(x, A + 1), "irqfd not delivered");
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT_EQ(xen_sel(x, 0), 0);
+	add_slot(x, true);
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, A));
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+}
+
+/* The VMM learns about it; events of others are kept. */
+static void test_shinfo_gone(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	int fd, i;
+
+	x->shinfo = add_slot(x, false);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	set_route(x, A + 1, 0);
+	fd = set_irqfd(x);
+	remove_slot(x);
+	TEST_ASSERT_EQ(xen_try_send(x, A, 0), EFAULT);
+	signal_fd(fd);
+	xen_sleep_ms(20);
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT(!xen_pending(x, A + 1), "page that is gone was written");
+	add_slot(x, true);
+	for (i = 0; i < 1000 && !xen_pending(x, A + 1); i++) {
+		xen_step(x, 0, STEP_RETURN);
+		xen_sleep_ms(1);
+	}
+	TEST_ASSERT(xen_pending(x, A + 1), "event was lost");
+	TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, A + 1));
+	xen_send(x, A, 0);
+	TEST_ASSERT(xen_pending(x, A), "page that is back is not used");
+}
+
+/* Other memory behind the same address. */
+static void test_slot_replaced(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	void *old;
+	int i;
+
+	x->shinfo = add_slot(x, false);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	for (i = 0; i < 50; i++) {
+		xen_send(x, A, 0);
+		TEST_ASSERT(xen_pending(x, A), "event %d is elsewhere", i);
+		old = x->shinfo;
+		remove_slot(x);
+		x->shinfo = add_slot(x, false);
+		TEST_ASSERT(x->shinfo != old, "same memory");
+	}
+}
+
+/* Memory outside guest memory, replaced under the kernel's hands. */
+static void test_hva_replaced(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+	const int prot = PROT_READ | PROT_WRITE;
+	void *pages = mmap(NULL, 0x2000, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i;
+
+	x->long_mode = true;
+	x->shinfo = pages;
+	x->state[0].info = pages + 0x1000;
+	xen_set(x, LONG_MODE, long_mode, 1);
+	xen_set(x, SHARED_INFO_HVA, shared_info.hva, (u64)x->shinfo);
+	xen_vcpu_set(x, 0, VCPU_INFO_HVA, hva, (u64)x->state[0].info);
+	for (i = 0; i < 200; i++) {
+		if (i % 4 == 0)
+			madvise(pages, 0x2000, MADV_DONTNEED);
+		else
+			mmap(pages, 0x2000, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		xen_send(x, A, 0);
+		TEST_ASSERT(xen_pending(x, A), "event %d is elsewhere", i);
+		xen_step(x, 0, STEP_RETURN);
+		TEST_ASSERT_EQ(xen_sel(x, 0), 1);
+		TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	}
+}
+
+/* Events that wait for pages can be saved and restored. */
+static void test_save_deferred(void)
+{
+#ifdef KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED
+	struct xen_vm *a = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI), *b;
+	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED };
+
+	if (__vcpu_ioctl(a->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr))
+		ksft_exit_skip("KVM has no attribute for deferred events\n");
+	TEST_ASSERT(!attr.u.deferred.port && !attr.u.deferred.pending_sel, "not empty");
+	xen_send(a, A, 0);
+	vcpu_ioctl(a->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr);
+	TEST_ASSERT_EQ(attr.u.deferred.port, 0);
+	TEST_ASSERT_EQ(attr.u.deferred.pending_sel, xen_sel_bit(a, A));
+
+	b = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI | XEN_UV);
+	memcpy(b->shinfo, a->shinfo, 0x1000);
+	attr.u.deferred.port = 3000;
+	vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr);
+	xen_setup(b, XEN_VI);
+	xen_window(b, 0);
+	TEST_ASSERT_EQ(xen_sel(b, 0), xen_sel_bit(b, A) | xen_sel_bit(b, 3000));
+	TEST_ASSERT(xen_pending(b, 3000), "port was not raised");
+	TEST_ASSERT_EQ(xen_count(b, 0, XEN_VECTOR), 1);
+	attr.u.deferred.port = 0;
+	vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr);
+	TEST_ASSERT(!attr.u.deferred.port && !attr.u.deferred.pending_sel, "not empty");
+	attr.u.deferred.port = 4096;
+	TEST_ASSERT_EQ(xen_errno(__vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr)), EINVAL);
+#else
+	ksft_exit_skip("kernel headers have no attribute for deferred events\n");
+#endif
+}
+
+/* Races; each for a short time. */
+
+#define RACE_MS		400
+
+static u64 send_loop(u64 arg, u64 *stop, u64 vcpu)
+{
+	u64 sent = 0;
+
+	while (!READ_ONCE(*stop)) {
+		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, arg, 0, 0, 0, 0);
+		sent++;
+	}
+	return sent;
+}
+
+struct race {
+	struct xen_vm *x;
+	pthread_t thread;
+	bool stop;
+	void (*fn)(struct race *race);
+};
+
+static void *race_thread(void *arg)
+{
+	struct race *race = arg;
+
+	while (!READ_ONCE(race->stop))
+		race->fn(race);
+	return NULL;
+}
+
+static void race_start(struct race *race, struct xen_vm *x, void (*fn)(struct race *race))
+{
+	race->x = x;
+	race->fn = fn;
+	TEST_ASSERT(!pthread_create(&race->thread, NULL, race_thread, race), "no thread");
+}
+
+static void race_end(struct race *race)
+{
+	WRITE_ONCE(race->stop, true);
+	pthread_join(race->thread, NULL);
+}
+
+static u64 deadline(void)
+{
+	return xen_real_ns(CLOCK_MONOTONIC) + RACE_MS * NSEC_PER_MSEC;
+}
+
+static bool before(u64 end)
+{
+	return xen_real_ns(CLOCK_MONOTONIC) < end;
+}
+
+/* The guest sends all the time; hypercalls that nobody knows come to us. */
+static void *vmm_thread(void *arg)
+{
+	struct race *race = arg;
+	enum xen_stop stop;
+
+	do {
+		stop = xen_run(race->x, 0);
+		race->x->vcpu[0]->run->xen.u.hcall.result = 0;
+	} while (stop == XEN_EXITED);
+	xen_expect(race->x, 0, stop, XEN_RETURNED);
+	return NULL;
+}
+
+static void start_sender(struct race *race, struct xen_vm *x, u32 port)
+{
+	race->x = x;
+	xen_prepare_call(x, 0, send_loop, put_send(x, 0, port), XEN_SPARE, 0);
+	TEST_ASSERT(!pthread_create(&race->thread, NULL, vmm_thread, race), "no thread");
+}
+
+static void end_sender(struct race *race)
+{
+	*(u64 *)xen_hva(race->x, XEN_SPARE) = 1;
+	pthread_join(race->thread, NULL);
+	TEST_ASSERT(xen_result(race->x, 0), "never sent");
+}
+
+static void test_race_assign(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	struct race sender = {};
+	u64 end = deadline();
+	int fd;
+	u32 i;
+
+	start_sender(&sender, x, A);
+	for (i = 0; before(end); i++) {
+		fd = eventfd(0, 0);
+		if (i % 2)
+			xen_assign(x, EVTCHN_IPI, A, A, 0);
+		else
+			TEST_ASSERT_EQ(xen_try_eventfd(x, A, fd), 0);
+		close(fd);		/* KVM holds its own reference */
+		if (i % 3)
+			TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, A, 0, 0, 0), 0);
+		else
+			TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_RESET, 0, 0, 0, 0), 0);
+	}
+	end_sender(&sender);
+}
+
+/* After UPDATE has returned, events go to the new vCPU for good. */
+static void test_race_update(void)
+{
+	struct xen_vm *x = xen_vm_new(3, XEN_64, XEN_S);
+	struct race sender = {};
+	u64 end = deadline();
+	u32 target = 1, i;
+	int err;
+
+	xen_assign(x, EVTCHN_IPI, A, A, target);
+	start_sender(&sender, x, A);
+	while (before(end)) {
+		target = 3 - target;
+		err = xen_try_evtchn(x, KVM_XEN_EVTCHN_UPDATE, A, EVTCHN_IPI, A, target);
+		TEST_ASSERT_EQ(err, 0);
+		/* One send may have been under way. */
+		for (i = 0; i < 2; i++) {
+			xen_put_sel(x, 1, 0);
+			xen_put_sel(x, 2, 0);
+			xen_put_pending(x, A, false);
+			TEST_ASSERT(wait_pending(x, A), "no event");
+		}
+		while (!xen_sel(x, target) && before(end + 1000 * NSEC_PER_MSEC))
+			;
+		TEST_ASSERT(xen_sel(x, target), "event went to the old vCPU");
+		TEST_ASSERT(!xen_sel(x, 3 - target), "event went to the old vCPU, too");
+	}
+	end_sender(&sender);
+}
+
+static void send_both(struct race *race)
+{
+	xen_try_send(race->x, A, 0);
+	xen_try_send(race->x, 1023, 1);
+	xen_try_send(race->x, 4095, 0);
+	xen_set_timer(race->x, 1, 100, 1);
+}
+
+static void test_race_shinfo(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+	struct race sender = {}, race = {};
+	u64 end = deadline();
+
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	start_sender(&sender, x, A);
+	race_start(&race, x, send_both);
+	while (before(end)) {
+		xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+		xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+		xen_vcpu_set(x, 1, VCPU_INFO, gpa, XEN_VINFO);
+		xen_vcpu_set(x, 1, VCPU_INFO, gpa, KVM_XEN_INVALID_GPA);
+	}
+	race_end(&race);
+	end_sender(&sender);
+}
+
+static void test_race_mode(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+	struct race sender = {}, race = {};
+	u64 end = deadline();
+
+	xen_assign(x, EVTCHN_IPI, 4095, 4095, 1);
+	start_sender(&sender, x, 4095);
+	race_start(&race, x, send_both);
+	while (before(end)) {
+		xen_set(x, LONG_MODE, long_mode, 0);
+		xen_set(x, LONG_MODE, long_mode, 1);
+	}
+	race_end(&race);
+	end_sender(&sender);
+	TEST_ASSERT(!memcmp(xen_hva(x, XEN_VINFO), (u8[64]) {}, 64), "next page was written");
+}
+
+static void test_race_memslot(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+	struct race sender = {}, race = {};
+	u64 end = deadline();
+
+	x->shinfo = add_slot(x, false);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	start_sender(&sender, x, A);
+	race_start(&race, x, send_both);
+	while (before(end)) {
+		remove_slot(x);
+		add_slot(x, true);
+	}
+	race_end(&race);
+	end_sender(&sender);
+	xen_put_pending(x, A, false);
+	xen_send(x, A, 0);
+	TEST_ASSERT(xen_pending(x, A), "page that is back is not used");
+}
+
+static void drop_spare(struct race *race)
+{
+	madvise(xen_hva(race->x, XEN_SPARE + 0x1000), 0x1000, MADV_DONTNEED);
+}
+
+/* Invalidation of unrelated memory must not starve delivery. */
+static void test_race_invalidate(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u64 end, quiet = 0, noisy = 0;
+	struct race race = {};
+
+	for (end = deadline(); before(end); quiet++)
+		xen_send(x, A, 0);
+	race_start(&race, x, drop_spare);
+	for (end = deadline(); before(end); noisy++)
+		xen_send(x, A, 0);
+	race_end(&race);
+	TEST_ASSERT(noisy * 100 > quiet, "%lu sends instead of %lu", noisy, quiet);
+}
+
+/* Two senders of one port, one receiver that clears as guests do: no event stays unseen. */
+static u64 receive_loop(struct xen_shared_info64 *shinfo, u64 *stop, u64 port)
+{
+	struct xen_vcpu_info64 *info = &shinfo->vcpu_info[1];
+	u64 sel, received = 0;
+
+	while (!READ_ONCE(*stop)) {
+		if (!__atomic_exchange_n(&info->upcall_pending, 0, __ATOMIC_SEQ_CST))
+			continue;
+		sel = __atomic_exchange_n(&info->pending_sel, 0, __ATOMIC_SEQ_CST);
+		if (sel && (__sync_fetch_and_and(&shinfo->pending[0], ~BIT_ULL(port)) & BIT(port)))
+			received++;
+	}
+	return received;
+}
+
+static void send_a(struct race *race)
+{
+	xen_send(race->x, A, 1);
+}
+
+static void test_race_receive(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG | XEN_SI | XEN_VI);
+	struct race sender = {}, race = {};
+	u64 end = deadline();
+	int i;
+
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	x->state[1].irqs = true;
+	xen_prepare_call(x, 1, receive_loop, XEN_SHINFO, XEN_SPARE + 8, A);
+	xen_start(x, 1);
+	start_sender(&sender, x, A);
+	race_start(&race, x, send_a);
+	while (before(end))
+		xen_sleep_ms(10);
+	race_end(&race);
+	end_sender(&sender);
+
+	/* All senders are quiet: the receiver must find the last event. */
+	for (i = 0; i < 2000 && (xen_pending(x, A) || xen_sel(x, 1) || xen_flag(x, 1)); i++)
+		xen_sleep_ms(1);
+	assert_state(x, 1, A, false, 0, 0);
+	*(u64 *)xen_hva(x, XEN_SPARE + 8) = 1;
+	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	TEST_ASSERT(xen_result(x, 1), "never received");
+}
+
+static u64 stat(struct xen_vm *x, const char *name)
+{
+	u64 value;
+
+	if (!xen_try_stat(x, 0, name, &value))
+		ksft_exit_skip("KVM has no statistic %s\n", name);
+	return value;
+}
+
+static void test_stats(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI);
+	u64 sent = stat(x, "xen_events_sent");
+
+	TEST_ASSERT_EQ(stat(x, "xen_events_deferred"), 0);
+	xen_send(x, 100, 0);
+	TEST_ASSERT_EQ(stat(x, "xen_events_deferred"), 1);
+	xen_setup(x, XEN_VI);
+	xen_send(x, A, 0);
+	xen_send(x, A, 0);
+	xen_send(x, A, 0);
+	xen_put_mask(x, A + 1, true);
+	xen_send(x, A + 1, 0);
+	TEST_ASSERT_EQ(stat(x, "xen_events_sent") - sent, 5);
+	TEST_ASSERT_EQ(stat(x, "xen_events_delivered"), 2);
+	TEST_ASSERT_EQ(stat(x, "xen_events_merged"), 2);
+	TEST_ASSERT_EQ(stat(x, "xen_events_masked"), 1);
+}
+
+static const struct xen_case cases[] = {
+	{ "T1: raise a port, 64-bit", test_raise },
+	{ "T1: raise a port, 32-bit", test_raise_32 },
+	{ "T1: raise a port, 64-bit layout from compat code", test_raise_compat },
+	{ "L2 R37: last port, 64-bit", test_last_port },
+	{ "L3 R37: last port, 32-bit", test_last_port_32 },
+	{ "L4: selector bits, 64-bit", test_selector },
+	{ "L4: selector bits, 32-bit", test_selector_32 },
+	{ "L5: neighbours in the pending word", test_neighbours },
+	{ "L6: other bytes of vcpu_info, 64-bit", test_beside_flag },
+	{ "L6 L7: other bytes of vcpu_info, 32-bit", test_beside_flag_32 },
+	{ "L7 R13: the field behind the 32-bit selector", test_cr2_32 },
+	{ "T2: already pending, 64-bit", test_pending_already },
+	{ "T2: already pending, 32-bit", test_pending_already_32 },
+	{ "T3: masked, 64-bit", test_masked },
+	{ "T3: masked, 32-bit", test_masked_32 },
+	{ "T4: selector bit already set", test_selector_set },
+	{ "T5: upcall flag already set", test_flag_set },
+	{ "T7: upcall flag is 2", test_flag_2 },
+	{ "T8: port of another vCPU, 64-bit", test_other_vcpu },
+	{ "T8: port of another vCPU, 32-bit", test_other_vcpu_32 },
+	{ "T9: upcall mask is ignored", test_upcall_mask },
+	{ "T20: loopback", test_loopback },
+	{ "T15: update of the target", test_update },
+	{ "9.4: send to an eventfd, 64-bit", test_eventfd },
+	{ "9.4: send to an eventfd, 32-bit", test_eventfd_32 },
+	{ "9.4 AP23 R37: unassigned ports go to the VMM, 64-bit", test_unassigned },
+	{ "9.4 AP23 R37: unassigned ports go to the VMM, 32-bit", test_unassigned_32 },
+	{ "H1: results of a send", test_send_results },
+	{ "9.4: send to a missing vCPU goes to the VMM", test_send_no_vcpu },
+	{ "9.4: send without shared_info goes to the VMM", test_send_no_shinfo },
+	{ "H9: send with garbage above bit 31", test_send_garbage },
+	{ "H11: send with garbage above bit 31, compat", test_send_garbage_compat },
+	{ "H20: argument on two pages", test_send_straddle },
+	{ "T19 R17: port that the new mode does not have", test_relatch },
+	{ "9.6: irqfd, 64-bit", test_irqfd },
+	{ "9.6: irqfd, 32-bit", test_irqfd_32 },
+	{ "9.6: interrupt line", test_irq_line },
+	{ "MG7 R18: route before mode and vCPU", test_route_first },
+	{ "9.6: route to a port that the mode does not have", test_route_limit },
+	{ "9.5 row 23: no vcpu_info yet, 64-bit", test_no_vcpu_info },
+	{ "9.5 row 23: no vcpu_info yet, 32-bit", test_no_vcpu_info_32 },
+	{ "9.5: vcpu_info gone and back", test_vcpu_info_gone },
+	{ "AP27 D24 row 22: shared_info gone and back", test_shinfo_gone },
+	{ "X5 R4: other memory behind shared_info", test_slot_replaced },
+	{ "F11 R6 R9: other memory behind the HVA", test_hva_replaced },
+	{ "MG10 row 24: deferred events are saved and restored", test_save_deferred },
+	{ "AP31 R39 R40: assign, deassign and reset while sending", test_race_assign },
+	{ "L5 of regressions: update while sending", test_race_update },
+	{ "AP32 R2 R3 R10: shared_info and vcpu_info while sending", test_race_shinfo },
+	{ "R17: mode flips while sending", test_race_mode },
+	{ "R4 X5: memslot replaced while sending", test_race_memslot },
+	{ "R8: unrelated memory invalidated while sending", test_race_invalidate },
+	{ "T16: two senders, no event stays unseen", test_race_receive },
+	{ "statistics count events", test_stats },
+};
+
+int main(int argc, char *argv[])
+{
+	return xen_run_cases(argc, argv, cases, ARRAY_SIZE(cases));
+}
