@@ -9,6 +9,9 @@
  *
  * Lower bounds of times are strict.  Upper bounds are what really went by.
  *
+ * Linux 6.12 fails RS1 and RS3 (never offline or blocked by itself), RS2 and RS19 (D32:
+ * threads take turns), RS17 (F6) and RS20.
+ *
  * Covers RS1 to RS24, R22 to R24.  Not RS25, that after a day the area is not
  * ahead of the guest's clock: no test can run for so long.  RS1 and RS2 check
  * it for as long as they last.
@@ -246,16 +249,26 @@ static void guest_agrees(struct xen_vm *x)
 	TEST_ASSERT(check->reads, "the guest did not look");
 }
 
+/* A vCPU that never ran is offline for other vCPUs; the VMM finds nothing yet. */
+static void never_ran(enum xen_mode mode)
+{
+	struct xen_vm *x = runstate_vm(mode, XEN_S);
+	struct runstate rs = data(x);
+
+	TEST_ASSERT(same(rs, (struct runstate) {}), "state %lu, entry %lu", rs.state, rs.entry);
+	rs = area(x);
+	TEST_ASSERT(same(rs, (struct runstate) { XEN_OFFLINE }), "state %lu, entry %lu",
+		    rs.state, rs.entry);
+	xen_vm_free(x);
+}
+
+IN_64_BIT(never_ran)
+IN_32_BIT(never_ran)
+
 static void runs(enum xen_mode mode)
 {
 	struct xen_vm *x = runstate_vm(mode, XEN_S);
 	struct runstate old, rs;
-
-	/* It never ran: offline, which only the guest can tell. */
-	TEST_ASSERT_EQ(area(x).state, XEN_OFFLINE);
-	TEST_ASSERT_EQ(area(x).entry, 0);
-	rs = data(x);
-	TEST_ASSERT(same(rs, (struct runstate) {}), "state %lu, entry %lu", rs.state, rs.entry);
 
 	run(x);
 	old = area(x);
@@ -337,11 +350,19 @@ static void stop_competitor(struct competitor *c)
 	pthread_join(c->thread, NULL);
 }
 
+static void still_runs(struct xen_vm *x)
+{
+	if (xen_wait(x, 0, 0) == XEN_RUNNING_YET)
+		return;
+	guest_agrees(x);
+	TEST_FAIL("the vCPU stopped");
+}
+
 static void preempted(enum xen_mode mode)
 {
 	struct xen_vm *x = runstate_vm(mode, XEN_S);
 	struct check *check = xen_hva(x, XEN_SPARE);
-	u64 stolen, ran, start, elapsed, end, seen[4] = {};
+	u64 stolen, ran, start, elapsed, end, entry, seen[4] = {};
 	struct competitor c;
 	struct runstate old, rs;
 	cpu_set_t all;
@@ -353,12 +374,18 @@ static void preempted(enum xen_mode mode)
 		xen_prepare(x, 0, STEP_SPIN);
 	start = xen_real_ns(CLOCK_MONOTONIC);
 	old = data(x);
+	entry = area(x).entry;
 	all = pin();
 	xen_start(x, 0);
 	start_competitor(&c);
 	unpin(all);
-	xen_sleep_ms(50);
+
+	/* What the thread waited before its first KVM_RUN does not count. */
+	end = start + PROMPT_MS * MSEC;
+	while (area(x).entry == entry)
+		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "the vCPU does not run");
 	stolen = cpu_ns(c.thread);
+	still_runs(x);
 	ran = cpu_ns(x->state[0].thread);
 
 	end = xen_real_ns(CLOCK_MONOTONIC) + 10 * SEC;
@@ -368,6 +395,7 @@ static void preempted(enum xen_mode mode)
 			break;
 	}
 	stolen = cpu_ns(c.thread) - stolen;
+	still_runs(x);
 	ran = cpu_ns(x->state[0].thread) - ran;
 
 	WRITE_ONCE(check->stop, 1);
@@ -599,8 +627,6 @@ static void is_at(struct xen_vm *x, u64 gpa, struct runstate want)
 
 	TEST_ASSERT(same(rs, want), "area at 0x%lx: state %lu, entry %lx, %lx %lx %lx %lx", gpa,
 		    rs.state, rs.entry, rs.time[0], rs.time[1], rs.time[2], rs.time[3]);
-	if (x->long_mode)
-		TEST_ASSERT_EQ(*(u32 *)xen_hva(x, gpa + 4), 0);
 	only_written(x, gpa, area_size(x->long_mode));
 }
 
@@ -665,8 +691,6 @@ static void runs_across_pages(enum xen_mode mode)
 		run(x);
 		is_sane(x, area_at(x, gpa));
 		TEST_ASSERT_EQ(area_at(x, gpa).state, XEN_RUNNING);
-		if (mode == XEN_64)
-			TEST_ASSERT_EQ(*(u32 *)xen_hva(x, gpa + 4), 0);
 		only_written(x, gpa, size);
 	}
 	xen_vm_free(x);
@@ -693,6 +717,26 @@ static void bad_places(enum xen_mode mode)
 
 IN_64_BIT(bad_places)
 IN_32_BIT(bad_places)
+
+static void padding_is_zero(void)
+{
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	u64 gpa;
+	int i;
+
+	for (gpa = XEN_RUNSTATE + 0x1000 - 0x30; gpa <= XEN_RUNSTATE + 0x1000; gpa++) {
+		for (i = 0; i < 4; i++) {
+			xen_set(x, RUNSTATE_UPDATE_FLAG, runstate_update_flag, i & 1);
+			memset(xen_hva(x, XEN_RUNSTATE), GARBAGE, 0x2000);
+			if (i & 2)
+				run(x);
+			else
+				set_area(x, gpa);
+			TEST_ASSERT_EQ(*(u32 *)xen_hva(x, gpa + 4), 0);
+		}
+	}
+	xen_vm_free(x);
+}
 
 /* An area that fits, until the mode makes it bigger. */
 static void outgrows_memory(void)
@@ -1024,6 +1068,8 @@ static void marks_pages_dirty(void)
 }
 
 static const struct xen_case cases[] = {
+	{ "RS1: never ran", in_64_bit_never_ran },
+	{ "RS1: never ran, 32-bit", in_32_bit_never_ran },
 	{ "RS1: runs", in_64_bit_runs },
 	{ "RS1: runs, 32-bit", in_32_bit_runs },
 	{ "RS2: preempted", in_64_bit_preempted },
@@ -1037,10 +1083,11 @@ static const struct xen_case cases[] = {
 	{ "RS6: RUNSTATE_DATA, 32-bit", in_32_bit_set_data },
 	{ "RS8: RUNSTATE_ADJUST", in_64_bit_adjust },
 	{ "RS8: RUNSTATE_ADJUST, 32-bit", in_32_bit_adjust },
-	{ "RS12, RS20: every place", every_place_at_once },
-	{ "RS12, RS20: every place, update flag", every_place_step_by_step },
+	{ "RS12: every place", every_place_at_once },
+	{ "RS12: every place, update flag", every_place_step_by_step },
 	{ "RS12, R22, R23: runs across pages", in_64_bit_runs_across_pages },
 	{ "RS12, R22, R23: runs across pages, 32-bit", in_32_bit_runs_across_pages },
+	{ "RS20: padding is zero", padding_is_zero },
 	{ "RS13: bad places", in_64_bit_bad_places },
 	{ "RS13: bad places, 32-bit", in_32_bit_bad_places },
 	{ "RS14: outgrows memory", outgrows_memory },
