@@ -46,6 +46,8 @@ static void guest_interrupt(struct ex_regs *regs)
 	if (cpu->nr < ARRAY_SIZE(cpu->log))
 		cpu->log[cpu->nr] = regs->vector;
 	WRITE_ONCE(cpu->nr, cpu->nr + 1);
+	if (regs->vector == NMI_VECTOR)
+		return;
 	if (!(READ_ONCE(cpu->flags) & XEN_CPU_KEEP))
 		WRITE_ONCE(*(u8 *)(u64)cpu->vcpu_info, 0);
 	if (READ_ONCE(cpu->flags) & XEN_CPU_EOI)
@@ -459,6 +461,8 @@ static void complete(struct xen_vm *x, int n)
 	TEST_ASSERT(!x->state[n].started, "vCPU %d is running", n);
 	if (x->state[n].stop == XEN_EXITED)
 		vcpu_run_complete_io(x->vcpu[n]);
+	if (x->state[n].stop == XEN_SIGNALLED)		/* perhaps in HLT */
+		vcpu_mp_state_set(x->vcpu[n], &(struct kvm_mp_state) { KVM_MP_STATE_RUNNABLE });
 	x->state[n].stop = XEN_RETURNED;
 }
 

@@ -57,6 +57,8 @@ interrupt:
 	jae 1f
 	mov %eax, %gs:CPU_LOG(,%ecx,4)
 1:	incl %gs:CPU_NR
+	cmp $2, %eax
+	je 3f
 	mov %gs:CPU_FLAGS, %eax
 	test $FLAG_KEEP, %eax
 	jnz 2f
