@@ -8,6 +8,9 @@
  * guest has to see all events, and its timer has to expire on time by the guest's
  * clock.  That is checked strictly towards "early", generously towards "late".
  *
+ * Linux 6.12 fails MG1, MG3 and MG5 (D20), R34 (D24) and what has no id: KVM_SET_LAPIC
+ * and memory that goes away.  It has nothing to save the events of MG10 with.
+ *
  * Covers MG1 to MG3, MG5, MG7 to MG10, the orders of section 9.8, R18, R34.
  */
 #include <errno.h>
@@ -426,6 +429,9 @@ static void runstate_before_clock(void)
 	};
 
 	TEST_ASSERT_EQ(xen_errno(__vcpu_ioctl(x->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr)), EINVAL);
+	attr.type = KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADJUST;
+	TEST_ASSERT_EQ(xen_errno(__vcpu_ioctl(x->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr)), EINVAL);
+	attr.type = KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_DATA;
 	xen_set_now(x, UPTIME);
 	vcpu_ioctl(x->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr);
 	xen_vcpu_set(x, 0, RUNSTATE_ADDR, gpa, XEN_RUNSTATE);
@@ -574,7 +580,6 @@ static void memory_comes_back(enum xen_step step, bool both)
 	u64 end;
 	int fd, i;
 
-	needs_deferred(x);
 	x->long_mode = true;
 	x->shinfo = page;
 	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
@@ -590,7 +595,7 @@ static void memory_comes_back(enum xen_step step, bool both)
 	fd = set_route(x, HIGH, 0);
 	x->state[0].irqs = step == STEP_SPIN;
 
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 5; i++) {
 		xen_clear_events(x);
 		if (step != STEP_RETURN) {
 			xen_prepare(x, 0, step);
@@ -605,7 +610,8 @@ static void memory_comes_back(enum xen_step step, bool both)
 		vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
 
 		end = xen_real_ns(CLOCK_MONOTONIC) + PROMPT_MS * MSEC;
-		while (step != STEP_RETURN && !READ_ONCE(xen_cpu(x, 0)->nr)) {
+		/* Let the handler, which counts first, do all of its work. */
+		while (step != STEP_RETURN && (!READ_ONCE(xen_cpu(x, 0)->nr) || xen_flag(x, 0))) {
 			TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "round %d: no upcall", i);
 			xen_sleep_ms(1);
 		}
@@ -647,9 +653,9 @@ static const struct xen_case cases[] = {
 	{ "MG5: order of QEMU", order_of_qemu },
 	{ "MG7, R18: route before mode and vCPU", route_first },
 	{ "MG8: EVTCHN before mode", port_before_mode },
-	{ "MG9: RUNSTATE_DATA before clock", runstate_before_clock, RUNSTATE },
-	{ "R34: overdue timer, all orders with the mode", overdue_timer },
-	{ "R34: overdue timer, all orders with the clock", overdue_timer_and_clock },
+	{ "MG9: runstate before clock", runstate_before_clock, RUNSTATE },
+	{ "R34, D24: overdue timer, all orders with the mode", overdue_timer },
+	{ "R34, D24: overdue timer, all orders with the clock", overdue_timer_and_clock },
 	{ "MG10: EVTCHN_DEFERRED", deferred_attribute },
 	{ "MG10: saved without vcpu_info, all orders", without_vcpu_info_64 },
 	{ "MG10: saved without vcpu_info, all orders, 32-bit", without_vcpu_info_32 },
