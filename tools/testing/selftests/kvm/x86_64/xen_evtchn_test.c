@@ -5,13 +5,14 @@
  * line), interception of the guest's sends, and events whose pages are out of reach.
  *
  * Ids: L2 to L7, T1 to T5, T7 to T9, T15, T16, T19, T20, H1, H9, H11, H20, X5 of the plan for
- * event channels and its divergences 12, 13, 22 to 24; AP31, AP32, MG7, MG10, F11, D23, D36 of
- * the plan for time and the API; R2, R4, R6, R8, R13, R17, R18, R37, R39, R40, L5 of the list of
- * regressions.  T6, U* are in xen_upcall_test.  T10 to T14, T17 and T18 (unmask, close) are up
- * to the VMM.
+ * event channels and its divergences 12, 13, 21 to 23; sections 9.4 to 9.6, AP23, AP27, AP31,
+ * AP32 and F11 of the plan for time and the API; R2 to R4, R6, R8 to R10, R13, R17, R37, R39,
+ * R40 and L5 of the list of regressions.  T6 and upcalls are in xen_upcall_test, MG* in
+ * xen_restore_test.  T10 to T14, T17 and T18 (unmask, close) are up to the VMM.
  *
  * A case fails when another bit than the expected ones changes, an event or an upcall is
  * lost, doubled or misdirected, or a call gives another result than real Xen or KVM's API.
+ * Linux 6.12 fails T7, H9 and the cases in which pages are missing when the vCPU is run.
  */
 #include <sys/eventfd.h>
 
@@ -620,32 +621,6 @@ static void test_irq_line(void)
 	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
 }
 
-/* Routes may name what does not exist yet. */
-static void test_route_first(void)
-{
-	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
-	int fd, i;
-
-	set_route(x, 3000, 1);
-	fd = set_irqfd(x);
-	x->long_mode = true;
-	xen_set(x, LONG_MODE, long_mode, 1);
-	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
-	signal_fd(fd);			/* no such vCPU: dropped */
-	xen_sleep_ms(20);
-	TEST_ASSERT(!xen_pending(x, 3000), "delivered to nobody");
-
-	x->vcpu[1] = vm_vcpu_add(x->vm, 1, NULL);
-	x->nr_vcpus = 2;
-	xen_vcpu_set(x, 1, VCPU_INFO, gpa, XEN_SHINFO + 64);
-	xen_put_vcpu_info(x, 1, XEN_SHINFO + 64);
-	signal_fd(fd);
-	TEST_ASSERT(wait_pending(x, 3000), "not delivered");
-	for (i = 0; i < 5000 && !xen_flag(x, 1); i++)
-		xen_sleep_ms(1);
-	assert_state(x, 1, 3000, true, xen_sel_bit(x, 3000), 1);
-}
-
 static void test_route_limit(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_32, XEN_S);
@@ -668,7 +643,8 @@ static void *add_slot(struct xen_vm *x, bool again)
 	static void *page;
 
 	if (!again)
-		page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			    -1, 0);
 	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
 	return page;
 }
@@ -809,53 +785,17 @@ static void test_hva_replaced(void)
 	}
 }
 
-/* Events that wait for pages can be saved and restored. */
-static void test_save_deferred(void)
-{
-#ifdef KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED
-	struct xen_vm *a = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI), *b;
-	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED };
-
-	if (__vcpu_ioctl(a->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr))
-		ksft_exit_skip("KVM has no attribute for deferred events\n");
-	TEST_ASSERT(!attr.u.deferred.port && !attr.u.deferred.pending_sel, "not empty");
-	xen_send(a, A, 0);
-	vcpu_ioctl(a->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr);
-	TEST_ASSERT_EQ(attr.u.deferred.port, 0);
-	TEST_ASSERT_EQ(attr.u.deferred.pending_sel, xen_sel_bit(a, A));
-
-	b = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI | XEN_UV);
-	memcpy(b->shinfo, a->shinfo, 0x1000);
-	attr.u.deferred.port = 3000;
-	vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr);
-	xen_setup(b, XEN_VI);
-	xen_window(b, 0);
-	TEST_ASSERT_EQ(xen_sel(b, 0), xen_sel_bit(b, A) | xen_sel_bit(b, 3000));
-	TEST_ASSERT(xen_pending(b, 3000), "port was not raised");
-	TEST_ASSERT_EQ(xen_count(b, 0, XEN_VECTOR), 1);
-	attr.u.deferred.port = 0;
-	vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_GET_ATTR, &attr);
-	TEST_ASSERT(!attr.u.deferred.port && !attr.u.deferred.pending_sel, "not empty");
-	attr.u.deferred.port = 4096;
-	TEST_ASSERT_EQ(xen_errno(__vcpu_ioctl(b->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr)), EINVAL);
-#else
-	ksft_exit_skip("kernel headers have no attribute for deferred events\n");
-#endif
-}
-
 /* Races; each for a short time. */
 
 #define RACE_MS		400
 
-static u64 send_loop(u64 arg, u64 *stop, u64 vcpu)
+static u64 send_loop(u64 arg, u64 *stop, u64 *sent)
 {
-	u64 sent = 0;
-
 	while (!READ_ONCE(*stop)) {
 		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, arg, 0, 0, 0, 0);
-		sent++;
+		WRITE_ONCE(*sent, *sent + 1);
 	}
-	return sent;
+	return 0;
 }
 
 struct race {
@@ -913,27 +853,33 @@ static void *vmm_thread(void *arg)
 
 static void start_sender(struct race *race, struct xen_vm *x, u32 port)
 {
+	u64 *sent = xen_hva(x, XEN_SPARE + 16);
+	int i;
+
 	race->x = x;
-	xen_prepare_call(x, 0, send_loop, put_send(x, 0, port), XEN_SPARE, 0);
+	xen_prepare_call(x, 0, send_loop, put_send(x, 0, port), XEN_SPARE, XEN_SPARE + 16);
 	TEST_ASSERT(!pthread_create(&race->thread, NULL, vmm_thread, race), "no thread");
+	for (i = 0; i < 5000 && !READ_ONCE(*sent); i++)
+		xen_sleep_ms(1);
+	TEST_ASSERT(READ_ONCE(*sent), "the guest does not send");
 }
 
 static void end_sender(struct race *race)
 {
 	*(u64 *)xen_hva(race->x, XEN_SPARE) = 1;
 	pthread_join(race->thread, NULL);
-	TEST_ASSERT(xen_result(race->x, 0), "never sent");
 }
 
 static void test_race_assign(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
 	struct race sender = {};
-	u64 end = deadline();
+	u64 end;
 	int fd;
 	u32 i;
 
 	start_sender(&sender, x, A);
+	end = deadline();
 	for (i = 0; before(end); i++) {
 		fd = eventfd(0, 0);
 		if (i % 2)
@@ -954,12 +900,13 @@ static void test_race_update(void)
 {
 	struct xen_vm *x = xen_vm_new(3, XEN_64, XEN_S);
 	struct race sender = {};
-	u64 end = deadline();
+	u64 end;
 	u32 target = 1, i;
 	int err;
 
 	xen_assign(x, EVTCHN_IPI, A, A, target);
 	start_sender(&sender, x, A);
+	end = deadline();
 	while (before(end)) {
 		target = 3 - target;
 		err = xen_try_evtchn(x, KVM_XEN_EVTCHN_UPDATE, A, EVTCHN_IPI, A, target);
@@ -991,11 +938,12 @@ static void test_race_shinfo(void)
 {
 	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
 	struct race sender = {}, race = {};
-	u64 end = deadline();
+	u64 end;
 
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
 	start_sender(&sender, x, A);
 	race_start(&race, x, send_both);
+	end = deadline();
 	while (before(end)) {
 		xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
 		xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
@@ -1010,11 +958,12 @@ static void test_race_mode(void)
 {
 	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
 	struct race sender = {}, race = {};
-	u64 end = deadline();
+	u64 end;
 
 	xen_assign(x, EVTCHN_IPI, 4095, 4095, 1);
 	start_sender(&sender, x, 4095);
 	race_start(&race, x, send_both);
+	end = deadline();
 	while (before(end)) {
 		xen_set(x, LONG_MODE, long_mode, 0);
 		xen_set(x, LONG_MODE, long_mode, 1);
@@ -1028,13 +977,14 @@ static void test_race_memslot(void)
 {
 	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
 	struct race sender = {}, race = {};
-	u64 end = deadline();
+	u64 end;
 
 	x->shinfo = add_slot(x, false);
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
 	start_sender(&sender, x, A);
 	race_start(&race, x, send_both);
+	end = deadline();
 	while (before(end)) {
 		remove_slot(x);
 		add_slot(x, true);
@@ -1092,7 +1042,7 @@ static void test_race_receive(void)
 {
 	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG | XEN_SI | XEN_VI);
 	struct race sender = {}, race = {};
-	u64 end = deadline();
+	u64 end;
 	int i;
 
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
@@ -1101,6 +1051,7 @@ static void test_race_receive(void)
 	xen_start(x, 1);
 	start_sender(&sender, x, A);
 	race_start(&race, x, send_a);
+	end = deadline();
 	while (before(end))
 		xen_sleep_ms(10);
 	race_end(&race);
@@ -1182,7 +1133,6 @@ static const struct xen_case cases[] = {
 	{ "9.6: irqfd, 64-bit", test_irqfd },
 	{ "9.6: irqfd, 32-bit", test_irqfd_32 },
 	{ "9.6: interrupt line", test_irq_line },
-	{ "MG7 R18: route before mode and vCPU", test_route_first },
 	{ "9.6: route to a port that the mode does not have", test_route_limit },
 	{ "9.5 row 23: no vcpu_info yet, 64-bit", test_no_vcpu_info },
 	{ "9.5 row 23: no vcpu_info yet, 32-bit", test_no_vcpu_info_32 },
@@ -1190,7 +1140,6 @@ static const struct xen_case cases[] = {
 	{ "AP27 D24 row 22: shared_info gone and back", test_shinfo_gone },
 	{ "X5 R4: other memory behind shared_info", test_slot_replaced },
 	{ "F11 R6 R9: other memory behind the HVA", test_hva_replaced },
-	{ "MG10 row 24: deferred events are saved and restored", test_save_deferred },
 	{ "AP31 R39 R40: assign, deassign and reset while sending", test_race_assign },
 	{ "L5 of regressions: update while sending", test_race_update },
 	{ "AP32 R2 R3 R10: shared_info and vcpu_info while sending", test_race_shinfo },

@@ -5,12 +5,13 @@
  * 32-bit guests.
  *
  * Ids: U1 to U8, U11 to U13, U15 to U23, U28, U30, T6 of the plan for event channels and its
- * divergences 11, 14, 15, 28; D22, D23, D36, G24 of the plan for time and the API; R14, R43, R44, R45
- * of the list of regressions; measured rows 12 and 13.  U9, U10, U14, U24 to U27, U31 concern
- * hypercalls and callbacks of the VMM, U29 is in xen_poll_test.
+ * divergences 11, 12, 14, 15, 28; D22, D23, D36, G24 of the plan for time and the API; R14,
+ * R43 to R45 of the list of regressions; measured rows 12 and 13.  U9, U10, U14, U24 to U27
+ * and U31 concern hypercalls and callbacks of the VMM, U29 is in xen_poll_test.
  *
  * A case fails when an interrupt comes that should not, in the wrong order, too often, or
- * does not come.
+ * does not come.  Linux 6.12 fails T6, T7, U12, U15 with an upcall pending, U23, U30, R44
+ * and the case of D36.
  */
 #include "apic.h"
 #include "xen.h"

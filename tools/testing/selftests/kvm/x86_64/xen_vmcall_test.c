@@ -9,7 +9,8 @@
  * plan; R38, R50, R51, R54 of the list of regressions.
  *
  * Each case is a guest of its own; it fails when the guest sees another result
- * or fault, or the VMM another exit, than real Xen or KVM's user API give.
+ * or fault, or the VMM another exit, than real Xen or KVM's user API give.  Linux
+ * 6.12 fails D1 to D5, D27, F2 and the interception without an MSR (D36).
  */
 #include "hyperv.h"
 #include "xen.h"
