@@ -21,6 +21,19 @@
 #define A	5		/* the port of most cases */
 #define GSI	32
 
+/* How long each race goes on. */
+#define RACE_MS	400
+
+static u64 deadline(void)
+{
+	return xen_real_ns(CLOCK_MONOTONIC) + RACE_MS * NSEC_PER_MSEC;
+}
+
+static bool before(u64 end)
+{
+	return xen_real_ns(CLOCK_MONOTONIC) < end;
+}
+
 static bool wait_pending(struct xen_vm *x, u32 port)
 {
 	int i;
@@ -155,13 +168,14 @@ static u64 toggle(u32 *word, u64 *stop, u64 skip)
 
 static void neighbours(struct xen_vm *x, u64 word, u32 port)
 {
-	u64 *stop = xen_hva(x, XEN_SPARE);
+	u64 *stop = xen_hva(x, XEN_SPARE), end;
 	int i;
 
 	x->state[1].irqs = true;
 	xen_prepare_call(x, 1, toggle, word, XEN_SPARE, port % 32);
 	xen_start(x, 1);
-	for (i = 0; i < 20000; i++) {
+	end = deadline();
+	for (i = 0; before(end); i++) {
 		xen_send(x, port, 0);
 		TEST_ASSERT(xen_pending(x, port), "event %d was lost", i);
 		TEST_ASSERT(xen_sel(x, 0) & xen_sel_bit(x, port), "selector bit %d was lost", i);
@@ -229,8 +243,7 @@ static u64 own_cr2(u32 *cr2, u64 *stop, u64 unused)
 static void test_cr2_32(void)
 {
 	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG);
-	u64 *stop = xen_hva(x, XEN_SPARE);
-	int i;
+	u64 *stop = xen_hva(x, XEN_SPARE), end;
 
 	xen_setup(x, XEN_SI);
 	xen_set(x, LONG_MODE, long_mode, 0);
@@ -240,7 +253,8 @@ static void test_cr2_32(void)
 	x->state[1].irqs = true;
 	xen_prepare_call(x, 1, own_cr2, XEN_VINFO + 56 + 8, XEN_SPARE, 0);
 	xen_start(x, 1);
-	for (i = 0; i < 10000; i++) {
+	end = deadline();
+	while (before(end)) {
 		xen_send(x, A, 0);
 		TEST_ASSERT_EQ(xen_sel(x, 0), 1);
 		xen_put_pending(x, A, false);
@@ -785,9 +799,7 @@ static void test_hva_replaced(void)
 	}
 }
 
-/* Races; each for a short time. */
-
-#define RACE_MS		400
+/* Races. */
 
 static u64 send_loop(u64 arg, u64 *stop, u64 *sent)
 {
@@ -825,16 +837,6 @@ static void race_end(struct race *race)
 {
 	WRITE_ONCE(race->stop, true);
 	pthread_join(race->thread, NULL);
-}
-
-static u64 deadline(void)
-{
-	return xen_real_ns(CLOCK_MONOTONIC) + RACE_MS * NSEC_PER_MSEC;
-}
-
-static bool before(u64 end)
-{
-	return xen_real_ns(CLOCK_MONOTONIC) < end;
 }
 
 /* The guest sends all the time; hypercalls that nobody knows come to us. */
