@@ -11,6 +11,8 @@
  * Each case is a guest of its own; it fails when the guest sees another result
  * or fault, or the VMM another exit, than real Xen or KVM's user API give.  Linux
  * 6.12 fails D1 to D5, D27, F2 and the interception without an MSR (D36).
+ *
+ * Emulated AMD of Bochs 2.7 dies in the exits of HC10 and HC26: use -x HC10 -x HC26.
  */
 #include "hyperv.h"
 #include "xen.h"

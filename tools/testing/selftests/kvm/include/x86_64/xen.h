@@ -478,7 +478,8 @@ static inline u64 xen_scale(const struct xen_time_info *time, u64 tsc)
 
 /*
  * The TAP runner.  Options of a test program: -l lists the cases, -t TEXT runs
- * those whose names contain TEXT, -T SECONDS changes the time limit per case.
+ * those whose names contain TEXT, -x TEXT skips such (say, what an emulator cannot
+ * do), -T SECONDS changes the time limit per case.
  */
 struct xen_case {
 	const char *name;

@@ -977,22 +977,33 @@ static void run_case(const struct xen_case *c, int limit)
 	ksft_test_result(!status, "%s\n", c->name);
 }
 
+static bool matches(const char *name, const char *const *texts)
+{
+	while (*texts)
+		if (strstr(name, *texts++))
+			return true;
+	return false;
+}
+
 int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 {
-	int i, opt, limit = 60, planned = 0;
-	const char *only = "";
+	int i, opt, limit = 60, planned = 0, nr_not = 0;
+	const char *only = "", *not[8] = {};
 	bool list = false;
 	u32 caps;
 
-	while ((opt = getopt(argc, argv, "lt:T:")) != -1) {
+	while ((opt = getopt(argc, argv, "lt:x:T:")) != -1) {
 		if (opt == 'l')
 			list = true;
 		else if (opt == 't')
 			only = optarg;
+		else if (opt == 'x' && nr_not < ARRAY_SIZE(not) - 1)
+			not[nr_not++] = optarg;
 		else if (opt == 'T')
 			limit = atoi_positive("time limit", optarg);
 		else
-			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-T SECONDS]\n", argv[0]);
+			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-x TEXT]... [-T SECONDS]\n",
+					   argv[0]);
 	}
 	for (i = 0; i < nr; i++) {
 		if (!strstr(cases[i].name, only))
@@ -1012,7 +1023,9 @@ int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 	for (i = 0; i < nr; i++) {
 		if (!strstr(cases[i].name, only))
 			continue;
-		if (cases[i].caps & ~caps)
+		if (matches(cases[i].name, not))
+			ksft_test_result_skip("%s: excluded by -x\n", cases[i].name);
+		else if (cases[i].caps & ~caps)
 			ksft_test_result_skip("%s: KVM_CAP_XEN_HVM lacks flags 0x%x\n",
 					      cases[i].name, cases[i].caps & ~caps);
 		else
