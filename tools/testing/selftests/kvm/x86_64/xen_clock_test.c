@@ -313,8 +313,10 @@ static void read_races_with_set_clock(void)
 	needs_stable_tsc(x);
 	version = primary(x, 0)->version;
 	xen_window(x, 1);
+	x->state[0].irqs = true;
 	xen_prepare(x, 0, STEP_SPIN);
 	xen_start(x, 0);
+	x->state[1].irqs = true;
 	xen_prepare_call(x, 1, guest_read_clock, XEN_SHINFO + 32, 0, 0);
 	xen_start(x, 1);
 
@@ -349,6 +351,7 @@ static void shared_info_does_not_matter(void)
 		xen_window(x, i % 2);
 		time[i % 2] = *primary(x, i % 2);
 	}
+	x->state[1].irqs = true;
 	xen_prepare_call(x, 1, guest_read_clock, XEN_SHINFO + 64 + 32, 0, 0);
 	xen_start(x, 1);
 	for (i = 0; i < 1000; i++) {

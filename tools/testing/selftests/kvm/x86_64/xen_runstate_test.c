@@ -12,7 +12,7 @@
  * Linux 6.12 fails RS1 and RS3 (never offline or blocked by itself), RS2 and RS19 (D32:
  * threads take turns), RS17 (F6) and RS20.
  *
- * Covers RS1 to RS24, R22 to R24.  Not RS25, that after a day the area is not
+ * Covers RS1 to RS24, R19, R22 to R24.  Not RS25, that after a day the area is not
  * ahead of the guest's clock: no test can run for so long.  RS1 and RS2 check
  * it for as long as they last.
  */
@@ -368,6 +368,7 @@ static void preempted(enum xen_mode mode)
 	cpu_set_t all;
 
 	run(x);
+	x->state[0].irqs = true;
 	if (mode == XEN_64)
 		xen_prepare_call(x, 0, guest_check, 0, 0, 0);
 	else
@@ -429,6 +430,45 @@ static void preempted(enum xen_mode mode)
 
 IN_64_BIT(preempted)
 IN_32_BIT(preempted)
+
+/* Half of the area goes away while the vCPU is preempted now and then, and comes back. */
+static void preempted_without_area(void)
+{
+	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	const u64 gpa = XEN_HOLE - 0x18;
+	struct xen_runstate64 area;
+	struct competitor c;
+	struct runstate rs;
+	cpu_set_t all;
+	int i;
+
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
+	set_area(x, gpa);
+	x->state[0].irqs = true;
+	xen_prepare(x, 0, STEP_SPIN);
+	all = pin();
+	xen_start(x, 0);
+	start_competitor(&c);
+	unpin(all);
+	for (i = 0; i < 6; i++) {
+		xen_sleep_ms(20);
+		if (i % 3 == 2)
+			madvise(page, 0x1000, MADV_REMOVE);
+		else
+			vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE,
+						  i % 3 ? 0x1000 : 0, page);
+	}
+	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+	stop_competitor(&c);
+	run(x);
+	memcpy(&area, xen_hva(x, gpa), 0x18);
+	memcpy((void *)&area + 0x18, page, 0x18);
+	rs = decode(&area, true);
+	is_sane(x, rs);
+	TEST_ASSERT(same(rs, data(x)), "the area is not up to date");
+	xen_vm_free(x);
+}
 
 static void set_by_vmm(enum xen_mode mode)
 {
@@ -1074,6 +1114,7 @@ static const struct xen_case cases[] = {
 	{ "RS1: runs, 32-bit", in_32_bit_runs },
 	{ "RS2: preempted", in_64_bit_preempted },
 	{ "RS2: preempted, 32-bit", in_32_bit_preempted },
+	{ "R19: preempted, memory of the area gone and back", preempted_without_area },
 	{ "RS3, RS4: states set by the VMM", in_64_bit_set_by_vmm },
 	{ "RS3, RS4: states set by the VMM, 32-bit", in_32_bit_set_by_vmm },
 	{ "RS3: blocked in HLT and in poll", in_64_bit_sleeps_in_kernel },
