@@ -128,6 +128,16 @@ static inline void kvm_xen_cancel_poll(struct kvm_vcpu *vcpu)
 		__kvm_xen_cancel_poll(vcpu);
 }
 
+/*
+ * The host slept.  Its TSC, and with it the guest's clock, went on meanwhile, but
+ * not the clock of the timers that wait for a time of the guest.
+ */
+static inline void kvm_xen_host_resumed(struct kvm *kvm)
+{
+	if (kvm_xen_msr_enabled(kvm))
+		kvm_xen_clock_was_set(kvm);
+}
+
 /* The local APIC was (again) software-enabled: Xen repeats the upcall. */
 static inline void kvm_xen_sw_enable_lapic(struct kvm_vcpu *vcpu)
 {
@@ -162,6 +172,7 @@ static inline void kvm_xen_emulate_halt(struct kvm_vcpu *vcpu) { }
 static inline int kvm_xen_get_interrupt(struct kvm_vcpu *vcpu) { return -1; }
 static inline bool kvm_xen_has_interrupt(struct kvm_vcpu *vcpu) { return false; }
 static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu) { return false; }
+static inline void kvm_xen_host_resumed(struct kvm *kvm) { }
 static inline int kvm_xen_hypercall(struct kvm_vcpu *vcpu) { return 1; }
 static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
 static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }

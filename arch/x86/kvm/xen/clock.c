@@ -155,12 +155,12 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_xen_clock_was_set - KVM_SET_CLOCK moved the guest's clock
+ * kvm_xen_clock_was_set - KVM_SET_CLOCK, or the host's sleep, moved the guest's clock
  * @kvm: the VM
  *
  * The wallclock and everything that waits for a time of the guest follow.
  *
- * Context: VM ioctl, after the change.  May sleep.
+ * Context: VM ioctl or PM notifier, after the change.  May sleep.
  */
 void kvm_xen_clock_was_set(struct kvm *kvm)
 {
