@@ -27,6 +27,25 @@ run: setup kernel-$(KERNEL)
 check: setup
 	@harness/check
 
+#: make check-stock     the same tests on the package's own kernel, where what
+#:                      harness/stock-fails lists must fail and all else pass
+#: make check-debug     the same on a kernel with KASAN, lockdep and their like
+#: make check-rt        the same on a PREEMPT_RT kernel with lockdep
+.PHONY: check-stock check-debug check-rt
+check-stock check-debug check-rt: check-%: setup
+	@KERNEL=$* harness/check
+
+#: make check-builds    more warnings, sparse, clang, i386, modules, without Xen
+#: make check-base      the kernel's own KVM selftests: same results as on stock?
+.PHONY: check-builds check-base
+check-builds check-base: setup
+	@harness/$@
+
+#: make check-all       all of these checks, and the sum
+.PHONY: check-all
+check-all:
+	@harness/check-all
+
 #: make setup           install missing Debian packages (once); says which and why
 .PHONY: setup
 setup:
