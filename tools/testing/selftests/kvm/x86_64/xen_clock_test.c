@@ -7,10 +7,7 @@
  * guest, which applies it to its own TSC.  The CPUID cases set tables as VMMs do,
  * with and without KVM_CPUID_FLAG_SIGNIFCANT_INDEX.
  *
- * Linux 6.12 fails PV8 (F8, D37), PV10 (F3), MG4 (D19), MG6 (D25), CP1 (F9), and the CPUID
- * case of an entry without that flag.
- *
- * Covers PV1 to PV11, WC1 to WC4, CP1, CP2, MG4, MG6, R1, R25, R28, R30.
+ * Linux 6.12 fails PV8, PV10, MG4, MG6, CP1 and M14.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -737,35 +734,34 @@ static void cpuid_time_leaf_without_index(void)
 #define BY_HVA		KVM_XEN_HVM_CONFIG_SHARED_INFO_HVA
 
 static const struct xen_case cases[] = {
-	{ "PV1: published in vcpu_info", in_64_bit_publishes },
+	{ "PV1 DT34: published in vcpu_info", in_64_bit_publishes },
 	{ "PV1: published in vcpu_info, 32-bit", in_32_bit_publishes },
 	{ "PV2: published in the second area", publishes_second_copy },
-	{ "PV3, PV4: places of the second area", time_area_places },
+	{ "PV3 PV4: places of the second area", time_area_places },
 	{ "PV5: tells the time", tells_the_time },
-	{ "PV6, PV7, R30: hides that the TSC is stable", hides_stable_tsc, TSC_UNSTABLE },
-	{ "PV8, F8, D37, R28: never says that the guest was stopped", was_never_stopped },
+	{ "PV6 PV7 FX8 RG30: hides that the TSC is stable", hides_stable_tsc, TSC_UNSTABLE },
+	{ "PV8 FX8 DT37 RG28: never says that the guest was stopped", was_never_stopped },
 	{ "PV9: reading races with KVM_SET_CLOCK", read_races_with_set_clock },
-	{ "PV10, F3, R25: SHARED_INFO and LONG_MODE do not change it",
+	{ "PV10 FX3 RG25: SHARED_INFO and LONG_MODE do not change it",
 	  shared_info_does_not_matter },
 	{ "PV11: second area disabled", time_area_disabled },
-	{ "PV2: dirty log", marks_pages_dirty },
-	{ "R1: dirty ring without a vCPU", dirty_ring_without_vcpu },
+	{ "PV2 RG6: dirty log", marks_pages_dirty },
+	{ "RG1: dirty ring without a vCPU", dirty_ring_without_vcpu },
 	{ "WC1: wallclock", in_64_bit_wallclock },
 	{ "WC2: wallclock, 32-bit", in_32_bit_wallclock },
 	{ "WC3: version of the wallclock", in_64_bit_wallclock_version },
 	{ "WC3: version of the wallclock, 32-bit", in_32_bit_wallclock_version },
 	{ "WC4: wallclock moves with the mode", wallclock_moves },
 	{ "WC1: wallclock, SHARED_INFO_HVA", wallclock_by_hva, BY_HVA },
-	{ "MG4, D19: wallclock follows KVM_SET_CLOCK", in_64_bit_wallclock_follows_clock },
-	{ "MG4, D19: wallclock follows KVM_SET_CLOCK, 32-bit",
-	  in_32_bit_wallclock_follows_clock },
-	{ "MG6, D25: mode after shared_info", wallclock_over_no_events },
-	{ "MG6, D25: mode after shared_info with events", wallclock_over_some_events },
+	{ "MG4 DT19: wallclock follows KVM_SET_CLOCK", in_64_bit_wallclock_follows_clock },
+	{ "MG4 DT19: wallclock follows KVM_SET_CLOCK, 32-bit", in_32_bit_wallclock_follows_clock },
+	{ "MG6 DT25: mode after shared_info", wallclock_over_no_events },
+	{ "MG6 DT25: mode after shared_info with events", wallclock_over_some_events },
 	{ "MG6: mode after shared_info, events since", wallclock_over_changed_events },
-	{ "CP1, F9: CPUID time leaves", cpuid_time_leaves },
-	{ "CP1, F9: CPUID time leaves behind Hyper-V's", cpuid_time_leaves_behind_hyperv },
+	{ "CP1 FX9 DT26: CPUID time leaves", cpuid_time_leaves },
+	{ "CP1 FX9 DT26: CPUID time leaves behind Hyper-V's", cpuid_time_leaves_behind_hyperv },
 	{ "CP2: only the first CPUID time leaf", cpuid_one_time_leaf },
-	{ "CP2: CPUID time leaf without an index", cpuid_time_leaf_without_index },
+	{ "CP2 M14: CPUID time leaf without an index", cpuid_time_leaf_without_index },
 };
 
 int main(int argc, char *argv[])

@@ -8,10 +8,8 @@
  * guest has to see all events, and its timer has to expire on time by the guest's
  * clock.  That is checked strictly towards "early", generously towards "late".
  *
- * Linux 6.12 fails MG1, MG3 and MG5 (D20), R34 (D24) and what has no id: KVM_SET_LAPIC
- * and memory that goes away.  It has nothing to save the events of MG10 with.
- *
- * Covers MG1 to MG3, MG5, MG7 to MG10, the orders of section 9.8, R18, R34.
+ * Linux 6.12 fails DT20, DT24, X5 and KVM_SET_LAPIC.  It has nothing to save the events
+ * of MG10 with.
  */
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -645,27 +643,27 @@ static void memory_back_running(void)
 #define RUNSTATE	KVM_XEN_HVM_CONFIG_RUNSTATE
 
 static const struct xen_case cases[] = {
-	{ "MG1, D20: timer before clock", timer_then_clock },
-	{ "MG1, D20: timer before clock, 32-bit", timer_then_clock_32 },
+	{ "MG1 DT20: timer before clock", timer_then_clock },
+	{ "MG1 DT20: timer before clock, 32-bit", timer_then_clock_32 },
 	{ "MG2: clock before timer", clock_then_timer },
 	{ "MG2: clock before timer, 32-bit", clock_then_timer_32 },
-	{ "MG3, D20: clock stands still while the VM is stopped", clock_stood_still },
-	{ "MG5: order of QEMU", order_of_qemu },
-	{ "MG7, R18: route before mode and vCPU", route_first },
-	{ "MG8: EVTCHN before mode", port_before_mode },
+	{ "MG3 DT20: clock stands still while the VM is stopped", clock_stood_still },
+	{ "MG5 DT20: order of QEMU", order_of_qemu },
+	{ "MG7 RG18: route before mode and vCPU", route_first },
+	{ "MG8 XSA342: EVTCHN before mode", port_before_mode },
 	{ "MG9: runstate before clock", runstate_before_clock, RUNSTATE },
-	{ "R34, D24: overdue timer, all orders with the mode", overdue_timer },
-	{ "R34, D24: overdue timer, all orders with the clock", overdue_timer_and_clock },
-	{ "MG10: EVTCHN_DEFERRED", deferred_attribute },
-	{ "MG10: saved without vcpu_info, all orders", without_vcpu_info_64 },
-	{ "MG10: saved without vcpu_info, all orders, 32-bit", without_vcpu_info_32 },
-	{ "MG10: saved without vcpu_info, all orders, LAPIC", without_vcpu_info_lapic },
-	{ "MG10: saved without shared_info, all orders", without_shared_info_64 },
-	{ "MG10: saved without shared_info, all orders, 32-bit", without_shared_info_32 },
+	{ "RG34 DT24: overdue timer, all orders with the mode", overdue_timer },
+	{ "RG34 DT24: overdue timer, all orders with the clock", overdue_timer_and_clock },
+	{ "MG10 DE24: EVTCHN_DEFERRED", deferred_attribute },
+	{ "MG10 DE24: saved without vcpu_info, all orders", without_vcpu_info_64 },
+	{ "MG10 DE24: saved without vcpu_info, all orders, 32-bit", without_vcpu_info_32 },
+	{ "MG10 DE24: saved without vcpu_info, all orders, LAPIC", without_vcpu_info_lapic },
+	{ "MG10 L13 DE22: saved without shared_info, all orders", without_shared_info_64 },
+	{ "MG10 L13 DE22: saved without shared_info, all orders, 32-bit", without_shared_info_32 },
 	{ "KVM_SET_LAPIC after an upcall", lapic_after_upcall },
-	{ "Event while memory is away, vCPU stopped", memory_back_stopped },
-	{ "Event while memory is away, vCPU halted", memory_back_halted },
-	{ "Event while memory is away, vCPU running", memory_back_running },
+	{ "X5 DE22: event while memory is away, vCPU stopped", memory_back_stopped },
+	{ "X5 DE22: event while memory is away, vCPU halted", memory_back_halted },
+	{ "X5 DE22: event while memory is away, vCPU running", memory_back_running },
 };
 
 int main(int argc, char *argv[])

@@ -9,12 +9,8 @@
  *
  * Lower bounds of times are strict.  Upper bounds are what really went by.
  *
- * Linux 6.12 fails RS1 and RS3 (never offline or blocked by itself), RS2 and RS19 (D32:
- * threads take turns), RS17 (F6) and RS20.
- *
- * Covers RS1 to RS24, R19, R22 to R24.  Not RS25, that after a day the area is not
- * ahead of the guest's clock: no test can run for so long.  RS1 and RS2 check
- * it for as long as they last.
+ * Linux 6.12 fails M10 and M11 (never offline or blocked by itself), RS2 and RS19
+ * (threads take turns), RS17 and RS20.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -1108,42 +1104,42 @@ static void marks_pages_dirty(void)
 }
 
 static const struct xen_case cases[] = {
-	{ "RS1: never ran", in_64_bit_never_ran },
-	{ "RS1: never ran, 32-bit", in_32_bit_never_ran },
-	{ "RS1: runs", in_64_bit_runs },
-	{ "RS1: runs, 32-bit", in_32_bit_runs },
-	{ "RS2: preempted", in_64_bit_preempted },
-	{ "RS2: preempted, 32-bit", in_32_bit_preempted },
-	{ "R19: preempted, memory of the area gone and back", preempted_without_area },
-	{ "RS3, RS4: states set by the VMM", in_64_bit_set_by_vmm },
-	{ "RS3, RS4: states set by the VMM, 32-bit", in_32_bit_set_by_vmm },
-	{ "RS3: blocked in HLT and in poll", in_64_bit_sleeps_in_kernel },
-	{ "RS3: blocked in HLT and in poll, 32-bit", in_32_bit_sleeps_in_kernel },
-	{ "RS5, RS7, RS9, RS10: refuses what cannot be", refuses },
+	{ "RS1 M11: never ran", in_64_bit_never_ran },
+	{ "RS1 M11: never ran, 32-bit", in_32_bit_never_ran },
+	{ "RS1 DT17 DT39: runs", in_64_bit_runs },
+	{ "RS1 DT17: runs, 32-bit", in_32_bit_runs },
+	{ "RS2 DT39 RG20: preempted", in_64_bit_preempted },
+	{ "RS2 RG20: preempted, 32-bit", in_32_bit_preempted },
+	{ "DT29 RG19 RG21: preempted, memory of the area gone and back", preempted_without_area },
+	{ "RS3 RS4: states set by the VMM", in_64_bit_set_by_vmm },
+	{ "RS3 RS4: states set by the VMM, 32-bit", in_32_bit_set_by_vmm },
+	{ "RS3 DT14 M10: blocked in HLT and in poll", in_64_bit_sleeps_in_kernel },
+	{ "RS3 DT14 M10: blocked in HLT and in poll, 32-bit", in_32_bit_sleeps_in_kernel },
+	{ "RS5 RS7 RS9 RS10: refuses what cannot be", refuses },
 	{ "RS6: RUNSTATE_DATA", in_64_bit_set_data },
 	{ "RS6: RUNSTATE_DATA, 32-bit", in_32_bit_set_data },
-	{ "RS8: RUNSTATE_ADJUST", in_64_bit_adjust },
-	{ "RS8: RUNSTATE_ADJUST, 32-bit", in_32_bit_adjust },
+	{ "RS8 DT33: RUNSTATE_ADJUST", in_64_bit_adjust },
+	{ "RS8 DT33: RUNSTATE_ADJUST, 32-bit", in_32_bit_adjust },
 	{ "RS12: every place", every_place_at_once },
 	{ "RS12: every place, update flag", every_place_step_by_step },
-	{ "RS12, R22, R23: runs across pages", in_64_bit_runs_across_pages },
-	{ "RS12, R22, R23: runs across pages, 32-bit", in_32_bit_runs_across_pages },
+	{ "RS12 RG22 RG23: runs across pages", in_64_bit_runs_across_pages },
+	{ "RS12 RG22 RG23: runs across pages, 32-bit", in_32_bit_runs_across_pages },
 	{ "RS20: padding is zero", padding_is_zero },
 	{ "RS13: bad places", in_64_bit_bad_places },
 	{ "RS13: bad places, 32-bit", in_32_bit_bad_places },
 	{ "RS14: outgrows memory", outgrows_memory },
-	{ "RS15, R23: update in steps", in_64_bit_update_in_steps },
-	{ "RS15, R23: update in steps, 32-bit", in_32_bit_update_in_steps },
+	{ "RS15 RG23: update in steps", in_64_bit_update_in_steps },
+	{ "RS15 RG23: update in steps, 32-bit", in_32_bit_update_in_steps },
 	{ "RS16: update at once", in_64_bit_update_at_once },
 	{ "RS16: update at once, 32-bit", in_32_bit_update_at_once },
-	{ "RS17, R24: clock backwards", in_64_bit_clock_backwards },
-	{ "RS17, R24: clock backwards, 32-bit", in_32_bit_clock_backwards },
+	{ "RS17 FX6 RG24: clock backwards", in_64_bit_clock_backwards },
+	{ "RS17 FX6 RG24: clock backwards, 32-bit", in_32_bit_clock_backwards },
 	{ "RS18: clock forwards", in_64_bit_clock_forwards },
 	{ "RS18: clock forwards, 32-bit", in_32_bit_clock_forwards },
-	{ "RS19, D32: set by another thread", set_by_other_thread },
+	{ "RS19 FX6 DT32: set by another thread", set_by_other_thread },
 	{ "RS21: without CONFIG", no_config },
 	{ "RS22: dirty log", marks_pages_dirty },
-	{ "RS11, RS23: no area", unset },
+	{ "RS11 RS23: no area", unset },
 	{ "RS24: update flag is a boolean", update_flag_is_boolean },
 };
 

@@ -4,12 +4,8 @@
  * their defaults, their errors, and what a refused value leaves in force.  What the
  * attributes do is the subject of the other xen_*_test programs.
  *
- * Ids: AP1 to AP30, PV3, MG8 and the divergences D30, D31, F1, F7 of the plan for time and
- * the API; L1 of the plan for event channels (at compile time, in xen.h); R5, R12, R16, R18,
- * R42, R56, R59 of the list of regressions.
- *
  * A case fails when an ioctl gives another errno than documented, or changes something
- * although it failed.  Linux 6.12 fails AP4, AP8 (VCPU_ID) and the cases of D30 and D31.
+ * although it failed.  Linux 6.12 fails FX1, FX7, DT30 and DT31.
  */
 #include <sys/eventfd.h>
 
@@ -672,41 +668,41 @@ static const struct xen_case cases[] = {
 	{ "AP1: capability flags", test_cap },
 	{ "AP2: CONFIG flags", test_config_flags },
 	{ "AP3: CONFIG with interception and pages", test_config_blob },
-	{ "AP4 F1 R56: CONFIG range of the MSR", test_config_msr },
+	{ "AP4 FX1 RG54 RG56: CONFIG range of the MSR", test_config_msr },
 	{ "AP5: a failed CONFIG changes nothing", test_config_failed },
 	{ "AP6: unknown attribute types", test_unknown_types },
 	{ "AP7: bad pointers", test_bad_pointers },
-	{ "AP8 AP9: defaults", test_defaults },
-	{ "AP8 F7: VCPU_ID is unset by default", test_default_vcpu_id },
-	{ "AP8 RS24 R16: what was set is read back", test_read_back },
-	{ "AP10: vectors", test_vectors },
-	{ "AP11 D30: SHARED_INFO unbacked, the old one stays", test_shinfo_unbacked },
-	{ "AP11 D30: SHARED_INFO unbacked, none stays", test_shinfo_unbacked_unset },
-	{ "AP12 D31: SHARED_INFO beyond the address space", test_shinfo_wrap },
+	{ "AP8 AP9 DT7: defaults", test_defaults },
+	{ "AP8 FX7: VCPU_ID is unset by default", test_default_vcpu_id },
+	{ "AP8 RS24 RG15 RG16: what was set is read back", test_read_back },
+	{ "AP10 DE18 XSA462: vectors", test_vectors },
+	{ "AP11 DT30: SHARED_INFO unbacked, the old one stays", test_shinfo_unbacked },
+	{ "AP11 DT30 RG10: SHARED_INFO unbacked, none stays", test_shinfo_unbacked_unset },
+	{ "AP12 DT31: SHARED_INFO beyond the address space", test_shinfo_wrap },
 	{ "AP11: read-only memory", test_shinfo_read_only },
 	{ "AP13: HVA errors", test_hva_errors },
-	{ "AP13 D30: HVA unmapped, the old one stays", test_hva_unmapped },
+	{ "AP13 DT30: HVA unmapped, the old one stays", test_hva_unmapped },
 	{ "AP14: GFN and HVA are one setting", test_two_spellings },
-	{ "AP15 AP16 R12: VCPU_INFO alignment and page end", test_vcpu_info },
-	{ "AP15 D30: VCPU_INFO unbacked, the old one stays", test_vcpu_info_unbacked },
+	{ "AP15 AP16 FX13 RG12 XSA327: VCPU_INFO alignment and page end", test_vcpu_info },
+	{ "AP15 DT30: VCPU_INFO unbacked, the old one stays", test_vcpu_info_unbacked },
 	{ "PV3 PV4: VCPU_TIME_INFO place", test_time_info },
-	{ "PV3 D30: VCPU_TIME_INFO unbacked, the old one stays", test_time_info_unbacked },
+	{ "PV3 DT30: VCPU_TIME_INFO unbacked, the old one stays", test_time_info_unbacked },
 	{ "AP17: VCPU_ID range", test_vcpu_id },
 	{ "AP18: TIMER priority", test_timer },
-	{ "AP19 AP25: disable everything, twice", test_disable_all },
-	{ "AP9 AP20 AP21 R59: EVTCHN assign", test_assign },
+	{ "AP19 AP25 RE10: disable everything, twice", test_disable_all },
+	{ "H3 H4 AP9 AP20 AP21 RG59: EVTCHN assign", test_assign },
 	{ "AP20: EVTCHN assign priority", test_assign_priority },
 	{ "MG8: EVTCHN port limit by mode", test_assign_limit },
 	{ "AP22: EVTCHN update", test_update },
 	{ "AP23: EVTCHN deassign", test_deassign },
 	{ "AP24: EVTCHN flags", test_evtchn_flags },
-	{ "AP26 R42: EVTCHN eventfd", test_eventfd },
-	{ "AP25: EVTCHN reset", test_reset },
-	{ "AP27 AP28: EVTCHN_SEND", test_send },
-	{ "AP27: EVTCHN_SEND limit, 32-bit", test_send_32 },
-	{ "AP29 MG7 R18: routing", test_route },
+	{ "AP26 RG42: EVTCHN eventfd", test_eventfd },
+	{ "AP25 DE32: EVTCHN reset", test_reset },
+	{ "AP27 AP28 DE30: EVTCHN_SEND", test_send },
+	{ "AP27 XSA342: EVTCHN_SEND limit, 32-bit", test_send_32 },
+	{ "AP29 MG7 RG18: routing", test_route },
 	{ "AP30: garbage in padding", test_garbage },
-	{ "R5: vcpu_info moves inside its page", test_vcpu_info_move },
+	{ "RG5: vcpu_info moves inside its page", test_vcpu_info_move },
 };
 
 int main(int argc, char *argv[])

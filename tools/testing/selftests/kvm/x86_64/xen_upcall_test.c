@@ -4,14 +4,8 @@
  * per-vCPU vector, an edge in the local APIC; both with halted vCPUs, in 64-bit and
  * 32-bit guests.
  *
- * Ids: U1 to U8, U11 to U13, U15 to U23, U28, U30, T6 of the plan for event channels and its
- * divergences 11, 12, 14, 15, 28; D22, D23, D36, G24 of the plan for time and the API; R14,
- * R43 to R45 of the list of regressions; measured rows 12 and 13.  U9, U10, U14, U24 to U27
- * and U31 concern hypercalls and callbacks of the VMM, U29 is in xen_poll_test.
- *
  * A case fails when an interrupt comes that should not, in the wrong order, too often, or
- * does not come.  Linux 6.12 fails T6, T7, U12, U15 with an upcall pending, U23, U30, R44
- * and the case of D36.
+ * does not come.  Linux 6.12 fails T6, T7, U12, M12, U23, U30, RG44 and DT36.
  */
 #include "apic.h"
 #include "xen.h"
@@ -580,29 +574,29 @@ static const struct xen_case cases[] = {
 	{ "U5 U28: halted vCPU, 64-bit", test_halt },
 	{ "U5 U28: halted vCPU, 32-bit", test_halt_32 },
 	{ "U28: masked event leaves the vCPU halted", test_halt_masked },
-	{ "U30: HLT clears the upcall mask", test_halt_upcall_mask },
+	{ "U30 DE28: HLT clears the upcall mask", test_halt_upcall_mask },
 	{ "U6: interrupt shadow", test_shadow },
 	{ "U7: guest sets its own flag", test_own_flag },
 	{ "U8: VM-wide vector switched off and on", test_vector_off },
-	{ "9.7 D36: no upcall without CONFIG", test_msr_off },
+	{ "DT36: no upcall without CONFIG", test_msr_off },
 	{ "U11: per-vCPU vector, 64-bit", test_lapic_vector },
 	{ "U11: per-vCPU vector, 32-bit", test_lapic_vector_32 },
-	{ "T6 D23: per-vCPU vector, flag already set", test_lapic_flag_set },
+	{ "T6 DE11 DT23 M13: per-vCPU vector, flag already set", test_lapic_flag_set },
 	{ "T7: per-vCPU vector, flag is 2", test_lapic_flag_2 },
 	{ "U11: per-vCPU vector waits for EOI", test_eoi },
-	{ "U12 D23: per-vCPU vector is an edge", test_flag_kept },
+	{ "U12 DE11 DT23 M13: per-vCPU vector is an edge", test_flag_kept },
 	{ "U13: per-vCPU vector obeys TPR", test_tpr },
 	{ "U15: setting the vector, no upcall pending", test_set_vector },
-	{ "U15 D22: setting the vector, upcall pending", test_set_vector_pending },
-	{ "U16 U17 R45: APIC disabled, then enabled", test_enable },
+	{ "U15 DT22 M12: setting the vector, upcall pending", test_set_vector_pending },
+	{ "U16 U17 RG45: APIC disabled, then enabled", test_enable },
 	{ "U18 U19: APIC enabled again", test_enable_again },
 	{ "U20: APIC off and on by its base MSR", test_apic_base },
 	{ "U17: APIC enabled in x2APIC mode", test_x2apic },
-	{ "U23: guest changed its APIC ID", test_apic_id },
-	{ "R44: APIC IDs that look alike", test_apic_id_alias },
-	{ "U21 G24: both vectors", test_both },
-	{ "U22 G24: both vectors, APIC disabled", test_both_lapic_off },
-	{ "R14 R43: HLT while vcpu_info is gone", test_halt_no_page },
+	{ "U23 DE14: guest changed its APIC ID", test_apic_id },
+	{ "DE14 RG44: APIC IDs that look alike", test_apic_id_alias },
+	{ "U21: both vectors", test_both },
+	{ "U22: both vectors, APIC disabled", test_both_lapic_off },
+	{ "DE31 FX14 RG14 RG43: HLT while vcpu_info is gone", test_halt_no_page },
 };
 
 int main(int argc, char *argv[])

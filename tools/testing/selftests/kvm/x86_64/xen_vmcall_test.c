@@ -5,12 +5,9 @@
  * completion, coexistence with Hyper-V, pages supplied by the VMM, and the one
  * version query that the kernel answers.
  *
- * Ids: HC1 to HC32, VE1 to VE5 and the divergences D1 to D6 and D27 of the hypercall
- * plan; R38, R50, R51, R54 of the list of regressions.
- *
  * Each case is a guest of its own; it fails when the guest sees another result
  * or fault, or the VMM another exit, than real Xen or KVM's user API give.  Linux
- * 6.12 fails D1 to D5, D27, F2 and the interception without an MSR (D36).
+ * 6.12 fails DT1 to DT5, DT27, FX2 and the interception without an MSR (DT36).
  *
  * Emulated AMD of Bochs 2.7 dies in the exits of HC10 and HC26: use -x HC10 -x HC26.
  */
@@ -713,49 +710,49 @@ static void test_stats(void)
 
 static const struct xen_case cases[] = {
 	{ "HC1: generated page, all slots but iret", test_page },
-	{ "HC1 D1: generated page, iret is ud2", test_page_iret },
+	{ "HC1 DT1 M16: generated page, iret is ud2", test_page_iret },
 	{ "HC2: call through the page", test_call_page },
 	{ "HC2: call through the page, 32-bit", test_call_page_32 },
 	{ "HC2: call through the page, compat", test_call_page_compat },
 	{ "HC3 HC4 HC5: exit, arguments and result, 64-bit", test_exit },
 	{ "HC5: number is 64 bits wide", test_wide_number },
 	{ "HC5: argument registers are kept", test_registers },
-	{ "HC6 R51: exit, arguments and result, 32-bit", test_exit_32 },
-	{ "HC7 R51: exit, garbage in upper halves, compat", test_exit_compat },
-	{ "HC8 D6 R38: user mode always exits, 64-bit", test_user_64,
-	  KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
-	{ "HC8 D6 R38: user mode always exits, 32-bit", test_user_32,
-	  KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
+	{ "HC6 DT38 RG51: exit, arguments and result, 32-bit", test_exit_32 },
+	{ "HC7 FX10 RG51 XSA454: exit, garbage in upper halves, compat", test_exit_compat },
+	{ "HC8 H10 DT6 DE29 RG38: user mode always exits, 64-bit",
+	  test_user_64, KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
+	{ "HC8 H10 DT6 DE29 RG38: user mode always exits, 32-bit",
+	  test_user_32, KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
 	{ "HC9: real mode", test_real_mode },
 	{ "HC10: virtual-8086 mode", test_vm86 },
 	{ "HC11: the other vendor's instruction", test_other_vendor },
-	{ "HC12 D3: page index 1 is refused, nothing changes", test_index_1 },
-	{ "HC13 D3: unbacked page is refused, nothing changes", test_unbacked },
+	{ "HC12 DT3: page index 1 is refused, nothing changes", test_index_1 },
+	{ "HC13 DT3: unbacked page is refused, nothing changes", test_unbacked },
 	{ "HC13: address too wide is refused", test_high_address },
-	{ "HC14 D3: read-only memory is refused", test_read_only },
-	{ "HC15 D5: RDMSR gives 0", test_rdmsr },
+	{ "HC14 DT3: read-only memory is refused", test_read_only },
+	{ "HC15 DT5 M16: RDMSR gives 0", test_rdmsr },
 	{ "HC16: only the configured MSR counts", test_next_msr },
 	{ "HC16: MSR filter and userspace MSR exits", test_msr_filter },
-	{ "HC17 R50: Hyper-V beside Xen", test_hyperv },
+	{ "HC17 RG50: Hyper-V beside Xen", test_hyperv },
 	{ "HC18: bit 31 without Hyper-V", test_bit_31 },
 	{ "HC19 HC20 HC21: pages supplied by the VMM", test_blob },
 	{ "HC22: pages supplied by the VMM are unmapped", test_blob_fault },
-	{ "HC23 F2 R54: KVM_SET_MSRS writes no page", test_set_msrs },
+	{ "HC23 FX2 RG54: KVM_SET_MSRS writes no page", test_set_msrs },
 	{ "HC24: VMM changes RIP before completion", test_rip_changed },
 	{ "HC25: completion by an immediate exit", test_immediate_exit },
 	{ "HC26: single-step over a hypercall", test_single_step },
 	{ "HC27: page is in the dirty log", test_dirty_log },
-	{ "HC28 HC29: the write latches the mode", test_latch },
-	{ "HC29 D2: compat mode latches 32 bits", test_latch_compat },
-	{ "HC30 D4: each write renews the wallclock", test_latch_again },
-	{ "HC31 D36: a VM without configuration", test_two_vms },
+	{ "HC28 HC29 DT7: the write latches the mode", test_latch },
+	{ "HC29 DE27 DT2: compat mode latches 32 bits", test_latch_compat },
+	{ "HC30 DT4: each write renews the wallclock", test_latch_again },
+	{ "HC31 DT36: a VM without configuration", test_two_vms },
 	{ "HC32: configuration switched off and on", test_config_off },
-	{ "HC32 D36: interception without an MSR is off", test_config_no_msr },
+	{ "HC32 DT36: interception without an MSR is off", test_config_no_msr },
 	{ "VE1 VE3 VE4: version, 64-bit", test_version_64 },
 	{ "VE1 VE3 VE4: version, 32-bit", test_version_32 },
 	{ "VE1 VE3 VE4: version, compat", test_version_compat },
-	{ "VE2 D27: version, garbage above bit 31", test_version_garbage },
-	{ "VE2 F10: version, garbage above bit 31, compat", test_version_garbage_32 },
+	{ "VE2 DT27 M15: version, garbage above bit 31", test_version_garbage },
+	{ "VE2 FX10: version, garbage above bit 31, compat", test_version_garbage_32 },
 	{ "VE5: version is zero-extended", test_version_max },
 	{ "statistics count both kinds of hypercalls", test_stats },
 };
