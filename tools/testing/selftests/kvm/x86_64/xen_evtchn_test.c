@@ -434,6 +434,7 @@ static void unassigned(enum xen_mode mode)
 {
 	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
 	const u32 ports[] = { 0, A, 1023, 1024, 4095, 4096, 0xffffffff };
+	const u32 cmds[] = { 3, 14, 15, 100, 0xffffffff };
 	struct kvm_xen_exit *hc;
 	int i;
 
@@ -443,7 +444,8 @@ static void unassigned(enum xen_mode mode)
 		TEST_ASSERT_EQ(hc->u.hcall.params[1], XEN_ARG(0));
 	}
 	xen_assign(x, EVTCHN_IPI, A, A, 0);
-	xen_hcall_exits(x, 0, HCALL_EVTCHN, 3, put_send(x, 0, A));
+	for (i = 0; i < ARRAY_SIZE(cmds); i++)
+		xen_hcall_exits(x, 0, HCALL_EVTCHN, cmds[i], XEN_HOLE);
 	TEST_ASSERT_EQ(guest_send(x, 0, A), 0);
 	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, A, 0, 0, 0), 0);
 	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, put_send(x, 0, A));
@@ -545,6 +547,10 @@ static void test_relatch(void)
 	TEST_ASSERT(!memcmp(copy + 64, x->shinfo + 64, sizeof(copy) - 64), "page was changed");
 	TEST_ASSERT_EQ(xen_sel(x, 0), 0);
 	TEST_ASSERT_EQ(xen_try_send(x, 2000, 0), EINVAL);
+
+	/* The others go where a 32-bit guest looks for them. */
+	xen_send(x, 40, 0);
+	assert_state(x, 0, 40, true, BIT(40 / 32), 1);
 }
 
 /* Routing. */
@@ -847,23 +853,42 @@ static void *vmm_thread(void *arg)
 	return NULL;
 }
 
-static void start_sender(struct race *race, struct xen_vm *x, u32 port)
+static void start_calls(struct race *race, struct xen_vm *x, void *fn, u64 arg)
 {
 	u64 *sent = xen_hva(x, XEN_SPARE + 16);
 	int i;
 
 	race->x = x;
-	xen_prepare_call(x, 0, send_loop, put_send(x, 0, port), XEN_SPARE, XEN_SPARE + 16);
+	xen_prepare_call(x, 0, fn, arg, XEN_SPARE, XEN_SPARE + 16);
 	TEST_ASSERT(!pthread_create(&race->thread, NULL, vmm_thread, race), "no thread");
 	for (i = 0; i < 5000 && !READ_ONCE(*sent); i++)
 		xen_sleep_ms(1);
 	TEST_ASSERT(READ_ONCE(*sent), "the guest does not send");
 }
 
+static void start_sender(struct race *race, struct xen_vm *x, u32 port)
+{
+	start_calls(race, x, send_loop, put_send(x, 0, port));
+}
+
 static void end_sender(struct race *race)
 {
 	*(u64 *)xen_hva(race->x, XEN_SPARE) = 1;
 	pthread_join(race->thread, NULL);
+}
+
+/* The port is at @arg; a poll until the first nanosecond of the guest does not block. */
+static u64 send_and_poll_loop(u64 arg, u64 *stop, u64 *sent)
+{
+	struct xen_poll64 *poll = (void *)arg + 64;
+
+	*poll = (struct xen_poll64) { .ports = arg, .nr_ports = 1, .timeout = 1 };
+	while (!READ_ONCE(*stop)) {
+		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, arg, 0, 0, 0, 0);
+		xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, (u64)poll, 0, 0, 0, 0);
+		WRITE_ONCE(*sent, *sent + 1);
+	}
+	return 0;
 }
 
 static void test_race_assign(void)
@@ -874,7 +899,7 @@ static void test_race_assign(void)
 	int fd;
 	u32 i;
 
-	start_sender(&sender, x, A);
+	start_calls(&sender, x, send_and_poll_loop, put_send(x, 0, A));
 	end = deadline();
 	for (i = 0; before(end); i++) {
 		fd = eventfd(0, 0);
@@ -937,7 +962,7 @@ static void test_race_shinfo(void)
 	u64 end;
 
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
-	start_sender(&sender, x, A);
+	start_calls(&sender, x, send_and_poll_loop, put_send(x, 0, A));
 	race_start(&race, x, send_both);
 	end = deadline();
 	while (before(end)) {
@@ -967,6 +992,38 @@ static void test_race_mode(void)
 	race_end(&race);
 	end_sender(&sender);
 	TEST_ASSERT(!memcmp(xen_hva(x, XEN_VINFO), (u8[64]) {}, 64), "next page was written");
+}
+
+static void replace_pages(struct race *race)
+{
+	mmap(race->x->shinfo, 0x2000, PROT_READ | PROT_WRITE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+static void test_race_hva(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_S);
+	struct race sender = {}, race = {}, replace = {};
+	u64 end;
+
+	x->shinfo = mmap(NULL, 0x2000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	start_sender(&sender, x, A);
+	race_start(&race, x, send_both);
+	race_start(&replace, x, replace_pages);
+	end = deadline();
+	while (before(end)) {
+		xen_set(x, SHARED_INFO_HVA, shared_info.hva, 0);
+		xen_vcpu_set(x, 1, VCPU_INFO_HVA, hva, 0);
+		xen_set(x, SHARED_INFO_HVA, shared_info.hva, (u64)x->shinfo);
+		xen_vcpu_set(x, 1, VCPU_INFO_HVA, hva, (u64)x->shinfo + 0x1000);
+	}
+	/* The pages were replaced once more since: the last ones count. */
+	race_end(&replace);
+	race_end(&race);
+	xen_send(x, 100, 0);
+	TEST_ASSERT(xen_pending(x, 100), "event is elsewhere");
+	end_sender(&sender);
 }
 
 static void test_race_memslot(void)
@@ -1062,6 +1119,111 @@ static void test_race_receive(void)
 	TEST_ASSERT(xen_result(x, 1), "never received");
 }
 
+/* Any command, most of them sends; the argument is anywhere, most often in memory. */
+static u64 random_calls(u64 arg, u64 *stop, u64 *made)
+{
+	const u64 ptrs[] = { arg, arg, arg, XEN_HOLE - 2, XEN_HOLE - 4, XEN_HOLE, 0, 0 };
+	u64 random = 1, cmd, ptr;
+
+	while (!READ_ONCE(*stop)) {
+		random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+		ptr = ptrs[random >> 61] ?: random;
+		*(u32 *)arg = random & BIT(60) ? (random >> 32) % 1100 : random >> 16;
+		cmd = random & BIT(59) ? EVTCHNOP_SEND : (random >> 55) % 16;
+		xen_guest_hcall(HCALL_EVTCHN, cmd, ptr, random, 0, 0, 0);
+		WRITE_ONCE(*made, *made + 1);
+	}
+	return 0;
+}
+
+static void fuzz(bool long_mode)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	struct race sender = {};
+	u8 *page = x->shinfo;
+	u32 i;
+
+	xen_set(x, LONG_MODE, long_mode, long_mode);
+	for (i = 1; i < 1024; i += 2)
+		xen_assign(x, EVTCHN_INTERDOMAIN, i, 1024 - i, 0);
+	memset(xen_hva(x, XEN_VINFO), 0xa5, 0x1000);
+	memset(page + 0xc40, 0xa5, 0x1000 - 0xc40);
+	start_calls(&sender, x, random_calls, XEN_ARG(0));
+	xen_sleep_ms(RACE_MS);
+	end_sender(&sender);
+	x->long_mode = long_mode;
+	TEST_ASSERT(xen_sel(x, 0), "nothing was sent");
+	for (i = 0xc40; i < 0x1000; i++)
+		TEST_ASSERT_EQ(page[i], 0xa5);
+	for (i = 0; i < 0x1000; i++)
+		TEST_ASSERT_EQ(*(u8 *)xen_hva(x, XEN_VINFO + i), 0xa5);
+}
+
+static void test_fuzz(void)
+{
+	fuzz(true);
+}
+
+static void test_fuzz_32(void)
+{
+	fuzz(false);
+}
+
+/* Every other event finds the port pending already. */
+static u64 flood_loop(u64 arg, u64 *stop, u64 *sent)
+{
+	while (!READ_ONCE(*stop)) {
+		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, arg, 0, 0, 0, 0);
+		WRITE_ONCE(*sent, *sent + 1);
+		if (*sent % 2)
+			WRITE_ONCE(*(u64 *)(XEN_SHINFO + 0x800), 0);
+	}
+	return 0;
+}
+
+/* Were a send to cost memory, many would show. */
+static void test_flood(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	struct race sender = {};
+	u64 kb;
+
+	xen_put_mask(x, A, true);
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	start_calls(&sender, x, flood_loop, put_send(x, 0, A));
+	kb = xen_slab_kb();
+	xen_sleep_ms(5 * RACE_MS);
+	kb = xen_slab_kb() - kb;
+	end_sender(&sender);
+	ksft_print_msg("%lu sends, %ld KB\n", *(u64 *)xen_hva(x, XEN_SPARE + 16), (s64)kb);
+	TEST_ASSERT((s64)kb < 256, "%ld KB of memory are gone", (s64)kb);
+}
+
+static int busy_fd;
+
+static void signal_busy_fd(struct race *race)
+{
+	signal_fd(busy_fd);
+}
+
+/* The process of this case, and with it the VM, ends in the middle of everything. */
+static void test_end_busy(void)
+{
+	struct xen_vm *x = xen_vm_new(3, XEN_64, XEN_S);
+	static struct race sender, race, irq;		/* they outlive this function */
+
+	xen_assign(x, EVTCHN_IPI, A, A, 1);
+	set_route(x, A + 1, 1);
+	busy_fd = set_irqfd(x);
+	xen_set_timer(x, 2, 100, xen_now(x) + RACE_MS * NSEC_PER_MSEC);
+	xen_hcall_start(x, 2, HCALL_SCHED, SCHEDOP_POLL,
+			xen_put_poll(x, 2, 0, 1, (const u32[]) { 1000 }));
+	start_sender(&sender, x, A);
+	race_start(&race, x, send_both);
+	race_start(&irq, x, signal_busy_fd);
+	TEST_ASSERT_EQ(xen_wait(x, 2, RACE_MS / 4), XEN_RUNNING_YET);
+}
+
 static u64 stat(struct xen_vm *x, const char *name)
 {
 	u64 value;
@@ -1138,14 +1300,19 @@ static const struct xen_case cases[] = {
 	{ "X5 AP27 DE22 RG10: shared_info gone and back", test_shinfo_gone },
 	{ "X5 RG4: other memory behind shared_info", test_slot_replaced },
 	{ "FX11 RG9: other memory behind the HVA", test_hva_replaced },
-	{ "AP31 RG39 RG40 XSA47 XSA340 XSA343: assign, deassign and reset while sending",
+	{ "AP31 RE7 RG39 RG40 XSA47 XSA340 XSA343: assign, deassign and reset while sending",
 	  test_race_assign },
 	{ "KF5: update while sending", test_race_update },
 	{ "AP32 RG2 RG3 RG10 RG41: shared_info and vcpu_info while sending", test_race_shinfo },
 	{ "RG17: mode flips while sending", test_race_mode },
+	{ "RG7: pages of HVAs set, unset and replaced while sending", test_race_hva },
 	{ "X5 RG4: memslot replaced while sending", test_race_memslot },
 	{ "RG8: unrelated memory invalidated while sending", test_race_invalidate },
 	{ "T16: two senders, no event stays unseen", test_race_receive },
+	{ "X1: random calls, 64-bit layout", test_fuzz },
+	{ "X1: random calls, 32-bit layout", test_fuzz_32 },
+	{ "X6 XSA332: flood of masked events", test_flood },
+	{ "X7: the VM ends in the middle of everything", test_end_busy },
 	{ "statistics count events", test_stats },
 };
 

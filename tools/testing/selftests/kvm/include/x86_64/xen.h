@@ -373,6 +373,13 @@ int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu);
 void xen_send(struct xen_vm *x, u32 port, u32 vcpu);
 bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value);
 
+/*
+ * What the kernel has allocated, to see that it does not become more and more.
+ * Always the same with kmemleak, which sees by itself: debug kernels keep for a
+ * while what was freed.
+ */
+u64 xen_slab_kb(void);
+
 /* The guest clock as the host sees it, and real time. */
 u64 xen_now(struct xen_vm *x);
 void xen_set_now(struct xen_vm *x, u64 clock);

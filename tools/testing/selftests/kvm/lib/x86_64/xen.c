@@ -392,6 +392,24 @@ void xen_send(struct xen_vm *x, u32 port, u32 vcpu)
 }
 
 /* A binary statistic of vCPU @n, or of the VM if @n is negative; false if there is none. */
+u64 xen_slab_kb(void)
+{
+	FILE *file;
+	char line[128];
+	u64 kb = 0;
+
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		return 1;
+
+	file = fopen("/proc/meminfo", "r");
+	TEST_ASSERT(file, "no /proc/meminfo");
+	while (!kb && fgets(line, sizeof(line), file))
+		sscanf(line, "Slab: %lu", &kb);
+	fclose(file);
+	TEST_ASSERT(kb, "/proc/meminfo has no slabs");
+	return kb;
+}
+
 bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value)
 {
 	int fd = n < 0 ? vm_get_stats_fd(x->vm) : vcpu_get_stats_fd(x->vcpu[n]);
