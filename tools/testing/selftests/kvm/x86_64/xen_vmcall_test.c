@@ -428,6 +428,7 @@ static void test_blob(void)
 	struct xen_vm *x = xen_vm_new(1, XEN_64, 0);
 	u8 *blob = malloc(3 * 0x1000 + 1) + 1;		/* need not be aligned */
 	u8 *page = xen_hva(x, XEN_HCALL_PAGE);
+	u64 kb;
 	int i;
 
 	for (i = 0; i < 3; i++)
@@ -439,7 +440,13 @@ static void test_blob(void)
 	TEST_ASSERT(all_bytes(page, 0x64, 0x1000), "page is not the first page of the blob");
 	TEST_ASSERT_EQ(xen_wrmsr(x, 0, XEN_HCALL_MSR, XEN_HCALL_PAGE | 3), GP_VECTOR);
 	TEST_ASSERT(all_bytes(page, 0x64, 0x1000), "page was written by a refused write");
-	TEST_ASSERT_EQ(xen_wrmsr(x, 0, XEN_HCALL_MSR, XEN_HOLE), GP_VECTOR);
+
+	/* Were the copy of the page leaked, this would show. */
+	kb = xen_slab_kb();
+	for (i = 0; i < 1000; i++)
+		TEST_ASSERT_EQ(xen_wrmsr(x, 0, XEN_HCALL_MSR, XEN_HOLE), GP_VECTOR);
+	kb = xen_slab_kb() - kb;
+	TEST_ASSERT((s64)kb < 2048, "%ld KB of memory are gone", (s64)kb);
 
 	/* Hypercalls are not intercepted: KVM's own handler does not know this one. */
 	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION), -KVM_ENOSYS);
@@ -684,6 +691,48 @@ static void test_version_max(void)
 	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, XENVER_VERSION), 0xffffffffLL);
 }
 
+#define TRACING		"/sys/kernel/tracing/"
+
+static void put_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	TEST_REQUIRE(fd >= 0);
+	TEST_ASSERT(write(fd, text, strlen(text)) == strlen(text), "cannot write %s", path);
+	close(fd);
+}
+
+/* The last hypercall in the trace, as TP_printk() shows it, or "". */
+static void get_trace(char *text, int size)
+{
+	FILE *file = fopen(TRACING "trace", "r");
+	char line[512], *found;
+
+	TEST_ASSERT(file, "no trace");
+	*text = 0;
+	while (fgets(line, sizeof(line), file)) {
+		found = strstr(line, "kvm_xen_hypercall: ");
+		if (found)
+			snprintf(text, size, "%.*s", (int)strcspn(found, "\n"), found);
+	}
+	fclose(file);
+}
+
+static void test_tracepoint(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+	char got[512], want[512];
+
+	put_file(TRACING "events/kvm/kvm_xen_hypercall/enable", "1");
+	xen_hcall_exits(x, 0, 55, ARG(0), ARG(1), ARG(2), ARG(3), ARG(4), ARG(5));
+	put_file(TRACING "events/kvm/kvm_xen_hypercall/enable", "0");
+	get_trace(got, sizeof(got));
+	snprintf(want, sizeof(want),
+		 "kvm_xen_hypercall: cpl 0 nr 0x37 a0 0x%llx a1 0x%llx a2 0x%llx a3 0x%llx a4 0x%llx a5 %llx",
+		 ARG(0), ARG(1), ARG(2), ARG(3), ARG(4), ARG(5));
+	TEST_ASSERT(!strcmp(got, want), "'%s' is not '%s'", got, want);
+}
+
 static u64 stat(struct xen_vm *x, const char *name)
 {
 	u64 value;
@@ -735,7 +784,7 @@ static const struct xen_case cases[] = {
 	{ "HC16: MSR filter and userspace MSR exits", test_msr_filter },
 	{ "HC17 RG50: Hyper-V beside Xen", test_hyperv },
 	{ "HC18: bit 31 without Hyper-V", test_bit_31 },
-	{ "HC19 HC20 HC21: pages supplied by the VMM", test_blob },
+	{ "HC19 HC20 HC21 RG53: pages supplied by the VMM", test_blob },
 	{ "HC22: pages supplied by the VMM are unmapped", test_blob_fault },
 	{ "HC23 FX2 RG54: KVM_SET_MSRS writes no page", test_set_msrs },
 	{ "HC24: VMM changes RIP before completion", test_rip_changed },
@@ -754,6 +803,7 @@ static const struct xen_case cases[] = {
 	{ "VE2 DT27 M15: version, garbage above bit 31", test_version_garbage },
 	{ "VE2 FX10: version, garbage above bit 31, compat", test_version_garbage_32 },
 	{ "VE5: version is zero-extended", test_version_max },
+	{ "RG57: tracepoint has all arguments", test_tracepoint },
 	{ "statistics count both kinds of hypercalls", test_stats },
 };
 
