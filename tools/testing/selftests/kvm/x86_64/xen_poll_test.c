@@ -836,17 +836,18 @@ static void poll_holds_nothing(void)
 	u64 start, ms;
 	int r;
 
-	xen_assign(x, EVTCHN_IPI, PORT_B, PORT_B, 0);
-	poll_starts_blocking(x, 0, xen_now(x) + 10 * NSEC_PER_SEC, PORTS(PORT_A));
+	xen_assign(x, EVTCHN_IPI, PORT_A, PORT_A, 0);
+	poll_starts_blocking(x, 0, xen_now(x) + FAR, PORTS(PORT_A));
 
 	start = xen_real_ns(CLOCK_MONOTONIC);
 	vm_mem_region_set_flags(x->vm, XEN_SLOT, KVM_MEM_LOG_DIRTY_PAGES);
 	vm_mem_region_set_flags(x->vm, XEN_SLOT, 0);
-	r = xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, PORT_B, EVTCHN_IPI, PORT_B, 0);
+	r = xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, PORT_A, EVTCHN_IPI, PORT_A, 0);
 	TEST_ASSERT_EQ(r, 0);
 	ms = (xen_real_ns(CLOCK_MONOTONIC) - start) / NSEC_PER_MSEC;
 	TEST_ASSERT(ms < PROMPT_MS, "took %lu ms", ms);
 
+	poll_blocks(x, 0);
 	xen_send(x, PORT_A, 0);
 	poll_returns(x, 0, 0);
 	xen_vm_free(x);
@@ -870,13 +871,16 @@ static u64 guest_poll_errors(u64 arg, u64 rounds, u64 unused)
 	return 0;
 }
 
-/* Whatever an error path leaves behind, leave much of it: kmemleak sees. */
+/* Whatever an error path leaves behind, leave much of it. */
 static void poll_error_paths(void)
 {
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
+	u64 kb = xen_slab_kb();
 
 	put_poll_at(x, XEN_ARG(0), XEN_HOLE, 0, 1);
-	TEST_ASSERT_EQ(xen_call(x, 0, guest_poll_errors, XEN_ARG(0), 500, 0), 0);
+	TEST_ASSERT_EQ(xen_call(x, 0, guest_poll_errors, XEN_ARG(0), 10000, 0), 0);
+	kb = xen_slab_kb() - kb;
+	TEST_ASSERT((s64)kb < 1024, "%ld KB of memory are gone", (s64)kb);
 	xen_vm_free(x);
 }
 
