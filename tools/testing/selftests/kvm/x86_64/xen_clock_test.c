@@ -388,24 +388,34 @@ static void time_area_disabled(void)
 	xen_vm_free(x);
 }
 
+static unsigned long bit(u64 gpa)
+{
+	return BIT((gpa - XEN_BASE) >> 12);
+}
+
 static void marks_pages_dirty(void)
 {
+	static const u64 area[] = { XEN_TIME, XEN_SPARE };
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
 	unsigned long dirty;
+	int i;
 
 	/* Away from shared_info, which is exempt. */
 	xen_put_vcpu_info(x, 0, XEN_VINFO);
 	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_VINFO);
-	set_time_area(x, XEN_TIME);
-	xen_window(x, 0);
-
 	vm_mem_region_set_flags(x->vm, XEN_SLOT, KVM_MEM_LOG_DIRTY_PAGES);
-	xen_set_now(x, UPTIME);
-	xen_window(x, 0);
-	kvm_vm_get_dirty_log(x->vm, XEN_SLOT, &dirty);
-	TEST_ASSERT(dirty & BIT((XEN_VINFO - XEN_BASE) >> 12), "dirty log %#lx", dirty);
-	TEST_ASSERT(dirty & BIT((XEN_TIME - XEN_BASE) >> 12), "dirty log %#lx", dirty);
-	TEST_ASSERT(!(dirty & 1), "shared_info is dirty");
+	/* The pages that are written now, not those from before. */
+	for (i = 0; i < 4; i++) {
+		kvm_vm_get_dirty_log(x->vm, XEN_SLOT, &dirty);
+		set_time_area(x, area[i % 2]);
+		xen_set_now(x, UPTIME);
+		xen_window(x, 0);
+		kvm_vm_get_dirty_log(x->vm, XEN_SLOT, &dirty);
+		TEST_ASSERT(dirty & bit(XEN_VINFO), "dirty log %#lx", dirty);
+		TEST_ASSERT(dirty & bit(area[i % 2]), "dirty log %#lx", dirty);
+		TEST_ASSERT(!(dirty & bit(area[!(i % 2)])), "dirty log %#lx", dirty);
+		TEST_ASSERT(!(dirty & bit(XEN_SHINFO)), "shared_info is dirty");
+	}
 	xen_vm_free(x);
 }
 

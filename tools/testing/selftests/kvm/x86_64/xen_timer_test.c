@@ -833,6 +833,28 @@ static void not_early_with_scaled_tsc(void)
 	not_early(khz / 10 * 13);
 }
 
+/* What was published once, and is not any more, is no clock to go by. */
+static void without_clock_copies(void)
+{
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 deadline;
+	int i;
+
+	for (i = 1; i < 4; i++) {
+		xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_SHINFO);
+		xen_vcpu_set(x, 0, VCPU_TIME_INFO, gpa, XEN_TIME);
+		xen_window(x, 0);
+		xen_vcpu_set(x, 0, VCPU_INFO, gpa, KVM_XEN_INVALID_GPA);
+		xen_vcpu_set(x, 0, VCPU_TIME_INFO, gpa, KVM_XEN_INVALID_GPA);
+		xen_set_now(x, UPTIME * (i + 1));
+		deadline = xen_now(x) + 50 * MSEC;
+		TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+		event_at(x, PORT, deadline);
+		xen_clear_events(x);
+	}
+	xen_vm_free(x);
+}
+
 static void set_past(const u64 *past, int nr)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
@@ -981,6 +1003,7 @@ static const struct xen_case cases[] = {
 	{ "TM8 RG34: reading races with expiry", get_races_with_expiry },
 	{ "TM9 FX4 RG26: never early", not_early_by_guest_clock },
 	{ "TM9 RG26: never early, scaled TSC", not_early_with_scaled_tsc },
+	{ "RG27: copies of the clock were disabled", without_clock_copies },
 	{ "TM10: set to the past", set_to_past },
 	{ "TM10 VO5: set to 2^63 and more", set_negative },
 	{ "TM11: set to port 0", set_port_0 },
