@@ -46,6 +46,11 @@ check-builds check-base: setup
 check-all:
 	@harness/check-all
 
+#: make trace           which test proves which rule: build/trace.md, from the last check
+.PHONY: trace
+trace:
+	@harness/trace
+
 #: make setup           install missing Debian packages (once); says which and why
 .PHONY: setup
 setup:
