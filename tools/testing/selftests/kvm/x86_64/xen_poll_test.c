@@ -855,7 +855,7 @@ static void poll_holds_nothing(void)
 
 static u64 guest_poll_errors(u64 arg, u64 rounds, u64 unused)
 {
-	static const u32 nr[] = { 0, 1, 2, 128, 129, 1U << 31 };
+	static const u32 nr[] = { 1, 2, 128, 129, 1U << 31 };
 	struct xen_poll64 *poll = (void *)arg;
 	s64 r;
 	u32 i;
@@ -864,11 +864,13 @@ static u64 guest_poll_errors(u64 arg, u64 rounds, u64 unused)
 		for (i = 0; i < ARRAY_SIZE(nr); i++) {
 			poll->nr_ports = nr[i];
 			r = xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, arg, 0, 0, 0, 0);
-			if (r != (!nr[i] ? 0 : nr[i] > 128 ? -EINVAL : -EFAULT))
-				return nr[i] + 1;
+			if (r != (nr[i] > 128 ? -EINVAL : -EFAULT))
+				return nr[i];
 		}
 	}
-	return 0;
+	/* Not an error, and it may last until the next tick. */
+	poll->nr_ports = 0;
+	return xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, arg, 0, 0, 0, 0);
 }
 
 /* Whatever an error path leaves behind, leave much of it. */
