@@ -487,7 +487,14 @@ static inline u64 xen_scale(const struct xen_time_info *time, u64 tsc)
  * The TAP runner.  Options of a test program: -l lists the cases, -t TEXT runs
  * those whose names contain TEXT, -x TEXT skips such (say, what an emulator cannot
  * do), -T SECONDS changes the time limit per case.
+ *
+ * A test with random in it sets xen_seconds, the budget of all its cases together,
+ * which -d SECONDS changes.  Its cases use guest_random_seed, which -s SEED sets, and
+ * go on for xen_case_ms().
  */
+extern u32 xen_seconds;
+u64 xen_case_ms(void);
+
 struct xen_case {
 	const char *name;
 	void (*fn)(void);

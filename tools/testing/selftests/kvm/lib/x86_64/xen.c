@@ -875,6 +875,13 @@ void xen_lapic_enable(struct xen_vm *x, int n, bool on)
 /* The runner. */
 
 static char output[16384];
+static int planned;
+u32 xen_seconds;
+
+u64 xen_case_ms(void)
+{
+	return xen_seconds * 1000ULL / planned;
+}
 
 static void on_alarm(int sig)
 {
@@ -1005,12 +1012,14 @@ static bool matches(const char *name, const char *const *texts)
 
 int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 {
-	int i, opt, limit = 60, planned = 0, nr_not = 0;
+	int i, opt, limit = 60, nr_not = 0;
 	const char *only = "", *not[8] = {};
 	bool list = false;
 	u32 caps;
 
-	while ((opt = getopt(argc, argv, "lt:x:T:")) != -1) {
+	if (xen_seconds)
+		guest_random_seed = time(NULL);
+	while ((opt = getopt(argc, argv, "lt:x:T:s:d:")) != -1) {
 		if (opt == 'l')
 			list = true;
 		else if (opt == 't')
@@ -1019,9 +1028,13 @@ int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 			not[nr_not++] = optarg;
 		else if (opt == 'T')
 			limit = atoi_positive("time limit", optarg);
+		else if (opt == 's' && xen_seconds)
+			guest_random_seed = strtoul(optarg, NULL, 0);
+		else if (opt == 'd' && xen_seconds)
+			xen_seconds = atoi_positive("duration", optarg);
 		else
-			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-x TEXT]... [-T SECONDS]\n",
-					   argv[0]);
+			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-x TEXT]... [-T SECONDS]%s\n",
+					   argv[0], xen_seconds ? " [-s SEED] [-d SECONDS]" : "");
 	}
 	for (i = 0; i < nr; i++) {
 		if (!strstr(cases[i].name, only))
@@ -1038,6 +1051,10 @@ int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 	if (!caps)
 		ksft_exit_skip("KVM without Xen guest support (KVM_CAP_XEN_HVM)\n");
 	ksft_set_plan(planned);
+	if (xen_seconds) {
+		ksft_print_msg("-s 0x%x -d %u\n", guest_random_seed, xen_seconds);
+		limit += xen_case_ms() / 1000;
+	}
 	for (i = 0; i < nr; i++) {
 		if (!strstr(cases[i].name, only))
 			continue;
