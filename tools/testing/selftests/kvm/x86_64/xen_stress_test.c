@@ -18,8 +18,6 @@
  * What the ABI leaves open is no failure: the VMM's sends are refused while there is no
  * shared_info, the guest's go to the VMM while their port is not assigned, and after a
  * change of the mode the guest does not rely on selector bits.
- *
- * Covers AP31, AP32, R2 to R4, R10, R17, R39, R40, X5, and L5 of the list of regressions.
  */
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -1019,10 +1017,10 @@ static void test_kill(void)
 #define HVA	KVM_XEN_HVM_CONFIG_SHARED_INFO_HVA
 
 static const struct xen_case cases[] = {
-	{ "AP32, R2, R3, R10: shared_info and vcpu_info move", test_move, HVA },
-	{ "R17: mode flips", test_mode },
-	{ "AP31, R39, R40, L5: ports and routes change", test_ports },
-	{ "R4, X5: memslot goes and comes, timers are restored", test_slot },
+	{ "AP32 RG2 RG3 RG10: shared_info and vcpu_info move", test_move, HVA },
+	{ "RG17: mode flips", test_mode },
+	{ "AP31 RG39 RG40 KF5: ports and routes change", test_ports },
+	{ "RG4 X5: memslot goes and comes, timers are restored", test_slot },
 	{ "pages are dropped, timers are restored", test_drop },
 	{ "pages come back slowly", test_slow },
 	{ "shared_info is out", test_shinfo_out },
