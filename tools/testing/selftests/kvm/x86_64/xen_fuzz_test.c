@@ -9,7 +9,8 @@
  *
  * Everything is allowed, so few results are wrong: an errno that the documentation does
  * not name, a hypercall that ends in something else than a result or KVM_EXIT_XEN, a
- * thread that hangs.  Above all the kernel must not complain; see its log.
+ * thread that hangs.  Above all the kernel must not complain; see its log.  Linux 6.12
+ * does so, in __kvm_gpc_refresh().
  *
  * -s SEED repeats what each thread does, though not how they interleave.  On failure,
  * the last calls of each thread are printed.

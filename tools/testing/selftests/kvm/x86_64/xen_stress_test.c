@@ -8,7 +8,8 @@
  *
  * A source counts an event (sent) before it raises it, and waits until a vCPU has found
  * the port pending and noted that count (seen).  So each single event matters, and one
- * that is lost, or a wakeup from a poll, stops its source for good.  Moreover:
+ * that is lost stops its source for good.  (A wakeup that is lost does not, as other
+ * events follow; xen_poll_test looks at those.)  Moreover:
  *
  *   - no port becomes pending more often than it was raised, no timer early;
  *   - after a change has returned, nothing is delivered to the old vCPU, eventfd or page;
@@ -18,6 +19,9 @@
  * What the ABI leaves open is no failure: the VMM's sends are refused while there is no
  * shared_info, the guest's go to the VMM while their port is not assigned, and after a
  * change of the mode the guest does not rely on selector bits.
+ *
+ * Linux 6.12 loses timers while there is no shared_info, leaves the guest's sends to the VMM
+ * while the memslot is away, and writes to the memory of a VMM that is gone.
  */
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -341,6 +345,7 @@ static bool is_pending(struct load *l, int event)
 	return READ_ONCE(l->mirror[SHINFO(0) + 0x800 + PORT(event) / 8]) & BIT(PORT(event) % 8);
 }
 
+/* These bytes may have any value. */
 static void anything(struct load *l, u8 *now, u32 offset, u32 len)
 {
 	memcpy(now + offset, l->expected + offset, len);
@@ -552,7 +557,7 @@ static void load_start(struct load *l)
 	TEST_ASSERT(!err, "no thread");
 }
 
-/* The page tables and the attributes are as load_vm() has made them. */
+/* The attributes are as load_vm() has set them. */
 static void load_end(struct load *l)
 {
 	struct control *c = l->control;
@@ -565,7 +570,7 @@ static void load_end(struct load *l)
 	while (!watch(l))
 		usleep(1000);
 
-	/* Vcpus may be polling: an event makes them look. */
+	/* A vCPU may be polling: events that do not count make it look. */
 	WRITE_ONCE(c->stop, 1);
 	for (n = 0; n < NR_VCPUS; n++) {
 		while (pthread_tryjoin_np(l->threads[n], NULL)) {
