@@ -77,6 +77,7 @@ struct control {
 	u64 stop;
 	u64 quiet;		/* finish what was begun */
 	u64 any_selector;	/* selector bits do not count */
+	u64 moves;		/* what is pending in an old shared_info ends no poll */
 	u32 rounds[NR_VCPUS];	/* odd while a vCPU consumes events */
 	struct guest_random_state random[NR_VCPUS];
 	struct event events[NR_EVENTS];
@@ -205,13 +206,16 @@ static void guest_arm(u64 n, u32 random)
 	GUEST_ASSERT_EQ(r, 0);
 }
 
-/* Without a timeout only if whatever comes must end it. */
+/* Without a timeout only if whatever comes must end it, and no send has to be repeated. */
 static void guest_poll(u64 n, u32 random)
 {
+	struct event *e = &CONTROL->events[EVENT(BY_GUEST, !n)];
 	struct xen_poll64 *poll = (void *)XEN_ARG(n);
 
 	poll->nr_ports = random & BIT(0) ? 1 : NR_EVENTS;
-	poll->timeout = random & 3 ? guest_now(n) + random % NSEC_PER_MSEC : 0;
+	poll->timeout = 0;
+	if (random & 3 || CONTROL->moves || e->raised != e->sent)
+		poll->timeout = guest_now(n) + random % NSEC_PER_MSEC;
 	GUEST_ASSERT_EQ(xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, (u64)poll, 0, 0, 0, 0), 0);
 }
 
@@ -581,12 +585,12 @@ static void load_end(struct load *l)
 	}
 	check_memory(l);
 	for (n = 0; n < NR_EVENTS; n++) {
-		TEST_ASSERT(c->events[n].sent > 1, "port %u was hardly used", PORT(n));
 		TEST_ASSERT(c->events[n].taken <= c->events[n].sent || n / NR_VCPUS == BY_VMM,
 			    "port %u: %u events, pending %u times", PORT(n), c->events[n].sent,
 			    c->events[n].taken);
 		total += c->events[n].sent;
 	}
+	TEST_ASSERT(total, "no events");
 	ksft_print_msg("%u events\n", total);
 	xen_vm_free(l->x);
 }
@@ -653,6 +657,7 @@ static void test_move(void)
 	l->guest_refused = true;
 	l->vmm_refused = true;
 	load_vm(l);
+	l->control->moves = 1;
 	stress(l, move_shinfo);
 	set_shinfo(l, 0);
 	load_end(l);
