@@ -41,6 +41,7 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
 /* exits */
 int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
+fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu);
 void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 		   u32 *eax, u32 *ecx, u32 *edx);
 
@@ -175,6 +176,11 @@ static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu) { return fa
 static inline void kvm_xen_host_resumed(struct kvm *kvm) { }
 static inline int kvm_xen_hypercall(struct kvm_vcpu *vcpu) { return 1; }
 static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
+static inline fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
+{
+	return EXIT_FASTPATH_NONE;
+}
+
 static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }
 static inline void kvm_xen_init_vm(struct kvm *kvm) { }
 static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr) { return false; }

@@ -773,9 +773,8 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 	struct kvm_xen_port *p;
 	int r;
 
-	r = kvm_xen_read_guest_virt(vcpu, hc->args[1], &send, sizeof(send));
-	if (r)
-		return kvm_xen_hcall_done(hc, r);
+	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[1], &send, sizeof(send)))
+		return kvm_xen_hcall_fault(hc);
 
 	/* Stays valid, as kvm->srcu is held. */
 	p = xa_load(&kvm->arch.xen.evtchn_ports, send.port);
@@ -795,15 +794,17 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 		WRITE_ONCE(p->vcpu, target);
 	}
 
-	r = kvm_xen_raise(target, p->port, true);
-	if (r == KVM_XEN_EVTCHN_UNREACHABLE && kvm->arch.xen.shinfo_cache.active) {
+	r = __kvm_xen_raise(target, p->port, !hc->atomic);
+	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
+		if (hc->atomic || !kvm->arch.xen.shinfo_cache.active)
+			return KVM_XEN_HCALL_NOT_MINE;
 		kvm_xen_defer_port(target, p->port);
-		return kvm_xen_hcall_done(hc, 0);
-	}
-	if (r < 0 || r == KVM_XEN_EVTCHN_UNREACHABLE)
+	} else if (r < 0) {
 		return KVM_XEN_HCALL_NOT_MINE;
+	}
 
 	/* To the sender, all outcomes are success. */
+	atomic64_inc(&target->stat.xen_events_sent);
 	return kvm_xen_hcall_done(hc, 0);
 }
 
@@ -812,7 +813,7 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
  * @vcpu: the caller
  * @hc: the call
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
  *
  * Return: whether the call was handled.
  */

@@ -11,8 +11,10 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include "xen_internal.h"
+#include <linux/uaccess.h>
+
 #include "x86.h"
+#include "xen_internal.h"
 
 /*
  * A page that is lost this often between mapping and locking counts as gone for
@@ -165,20 +167,27 @@ u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc)
 /**
  * kvm_xen_read_guest_virt - read a hypercall argument
  * @vcpu: the caller
+ * @hc: the call
  * @gva: address, as the guest sees it now
  * @data: where to
  * @len: bytes; the argument may be unaligned and cross pages
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
  *
- * Return: 0, or -EFAULT, which is the guest's answer: Xen injects no #PF.
+ * Return: 0, or -EFAULT, which is the guest's answer, as Xen injects no #PF;
+ * unless @hc is atomic, see kvm_xen_hcall_fault().
  */
-int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len)
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
+			    void *data, unsigned int len)
 {
 	struct x86_exception e;
+	int r;
 
-	if (kvm_read_guest_virt(vcpu, gva, data, len, &e) != X86EMUL_CONTINUE)
-		return -EFAULT;
+	if (hc->atomic)
+		pagefault_disable();
+	r = kvm_read_guest_virt(vcpu, gva, data, len, &e);
+	if (hc->atomic)
+		pagefault_enable();
 
-	return 0;
+	return r == X86EMUL_CONTINUE ? 0 : -EFAULT;
 }

@@ -239,16 +239,15 @@ static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
 							struct kvm_xen_hcall *hc)
 {
 	struct kvm_xen_singleshot oneshot;
-	int r;
 
-	r = kvm_xen_read_guest_virt(vcpu, hc->args[2], &oneshot,
+	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[2], &oneshot,
 				    hc->longmode ? sizeof(oneshot) :
-						   KVM_XEN_COMPAT_SINGLESHOT_SIZE);
-	/* The flags are ignored; Xen does so since 4.18. */
-	if (!r)
-		kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+						   KVM_XEN_COMPAT_SINGLESHOT_SIZE))
+		return kvm_xen_hcall_fault(hc);
 
-	return kvm_xen_hcall_done(hc, r);
+	/* The flags are ignored; Xen does so since 4.18. */
+	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+	return kvm_xen_hcall_done(hc, 0);
 }
 
 /* Is there a vCPU that the guest knows by @xen_vcpu_id? */
@@ -272,7 +271,7 @@ static bool kvm_xen_vcpu_exists(struct kvm *kvm, u32 xen_vcpu_id)
  * The singleshot timer is a vCPU's own: -EINVAL for another one.  One that does
  * not exist is left to userspace, which knows best (Xen: -ENOENT).
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
  *
  * Return: whether the call was handled.
  */

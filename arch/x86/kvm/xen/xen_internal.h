@@ -98,6 +98,7 @@ static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
  * @result: what the guest finds in RAX
  * @cpl: privilege of the caller
  * @longmode: whether the call was made from 64-bit code
+ * @atomic: whether interrupts are off, so that nothing may sleep or fault
  */
 struct kvm_xen_hcall {
 	u64 nr;
@@ -105,11 +106,14 @@ struct kvm_xen_hcall {
 	u64 result;
 	u8 cpl;
 	bool longmode;
+	bool atomic;
 };
 
 /*
  * What a hypercall handler says.  "Not mine" is no errno: an errno is what the
- * guest sees, and such a call goes to userspace with nothing changed.
+ * guest sees, and such a call goes to userspace with nothing changed.  Of an
+ * atomic call, which may simply be out of reach, it says that the handler has
+ * to be asked again where it can sleep.
  */
 enum kvm_xen_hcall_action {
 	KVM_XEN_HCALL_DONE,
@@ -128,6 +132,12 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_done(struct kvm_xen_hcall 
 	return KVM_XEN_HCALL_DONE;
 }
 
+/* An argument cannot be read.  In an atomic call it may only be swapped out. */
+static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall *hc)
+{
+	return hc->atomic ? KVM_XEN_HCALL_NOT_MINE : kvm_xen_hcall_done(hc, -EFAULT);
+}
+
 /* guest.c */
 bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
 		       bool can_sleep);
@@ -136,7 +146,8 @@ int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long 
 int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len);
 u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
 u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc);
-int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len);
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
+			    void *data, unsigned int len);
 
 /*
  * Bits of 32-bit words in memory that the guest changes at the same time.
