@@ -28,6 +28,7 @@
 
 #include "lapic.h"
 #include "trace.h"
+#include "x86.h"
 #include "xen_internal.h"
 
 /**
@@ -121,6 +122,32 @@ bool __kvm_xen_upcall_pending(struct kvm_vcpu *vcpu)
 
 	return pending;
 }
+
+/**
+ * kvm_xen_close_irq_window - may an interrupt window be closed at once?
+ * @vcpu: the vCPU, which has just opened the window
+ *
+ * While an upcall is delivered, the VM-wide vector stays asserted, so KVM asks for
+ * a window; when it opens, the guest has usually taken the upcall back.  If there
+ * is nothing to inject, nothing but the window has to be dealt with.
+ *
+ * Context: @vcpu's thread between exit and entry, interrupts off, kvm->srcu not
+ * held.  Does not sleep.
+ *
+ * Return: whether the vCPU can be entered again without the window.
+ */
+bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu)
+{
+	/* On PREEMPT_RT gpc->lock sleeps.  A VMM may want to know of the window. */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !kvm_xen_msr_enabled(vcpu->kvm) ||
+	    vcpu->run->request_interrupt_window || kvm_event_needs_reinjection(vcpu) ||
+	    kvm_cpu_has_injectable_intr(vcpu))
+		return false;
+
+	++vcpu->stat.irq_window_exits;
+	return true;
+}
+EXPORT_SYMBOL_GPL(kvm_xen_close_irq_window);
 
 /**
  * __kvm_xen_raise_vcpu_vector - repeat an upcall through the local APIC
