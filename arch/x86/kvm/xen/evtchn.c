@@ -623,10 +623,10 @@ static int kvm_xen_reset_ports(struct kvm *kvm)
 
 	mutex_lock(&kvm->arch.xen.lock);
 	xa_for_each(&kvm->arch.xen.evtchn_ports, i, p) {
-		xa_erase(&kvm->arch.xen.evtchn_ports, i);
 		list_add_tail(&p->list, &old);
 		cond_resched();
 	}
+	xa_destroy(&kvm->arch.xen.evtchn_ports);
 	mutex_unlock(&kvm->arch.xen.lock);
 
 	kvm_xen_retire_ports(kvm, &old);
