@@ -11,6 +11,7 @@
 
 #include <linux/kvm_host.h>
 
+#include <asm/xen/cpuid.h>
 #include <asm/xen/hypervisor.h>
 
 #ifdef CONFIG_KVM_XEN
@@ -43,8 +44,8 @@ int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
 fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu);
 bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu);
-void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
-		   u32 *eax, u32 *ecx, u32 *edx);
+void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
+		     u32 *eax, u32 *ecx, u32 *edx);
 
 /* clock and scheduling */
 void kvm_xen_publish_clock(struct kvm_vcpu *vcpu);
@@ -80,6 +81,16 @@ static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr)
 {
 	return kvm_xen_msr_enabled(vcpu->kvm) &&
 	       msr == READ_ONCE(vcpu->kvm->arch.xen_hvm_config.msr);
+}
+
+/* The TSC leaves of CPUID, as of now. */
+static inline void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
+				 u32 *eax, u32 *ecx, u32 *edx)
+{
+	u32 base = vcpu->arch.xen.cpuid.base;
+
+	if (unlikely(base && entry->function == (base | XEN_CPUID_LEAF(3))))
+		__kvm_xen_cpuid(vcpu, entry, eax, ecx, edx);
 }
 
 /*
