@@ -62,16 +62,13 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 	atomic64_inc(&vcpu->stat.xen_timer_fires);
 }
 
-/* Fire if the deadline has come, or else set the alarm. */
-static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
+/* Fire if the deadline has come, or else set the alarm, both as of @now. */
+static void __kvm_xen_program_timer(struct kvm_vcpu *vcpu, u64 now, s64 host_now)
 {
-	s64 host_now, delta;
-	u64 now;
+	s64 delta = vcpu->arch.xen.timer_expires - now;
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	now = kvm_xen_guest_now(vcpu, &host_now);
-	delta = vcpu->arch.xen.timer_expires - now;
 	trace_kvm_xen_timer(vcpu->vcpu_id, vcpu->arch.xen.timer_expires, now);
 
 	/* Deadlines from 2^63 on are negative for Xen, too, hence past. */
@@ -80,6 +77,14 @@ static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
 	else
 		hrtimer_start(&vcpu->arch.xen.timer, kvm_xen_host_expiry(host_now, delta),
 			      HRTIMER_MODE_ABS);
+}
+
+static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
+{
+	s64 host_now;
+	u64 now = kvm_xen_guest_now(vcpu, &host_now);
+
+	__kvm_xen_program_timer(vcpu, now, host_now);
 }
 
 static enum hrtimer_restart kvm_xen_timer_callback(struct hrtimer *timer)
@@ -108,16 +113,27 @@ static void kvm_xen_stop_timer(struct kvm_vcpu *vcpu)
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
-/* Replace the deadline, an overdue one included.  0 cannot be a deadline. */
-static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires)
+/*
+ * Replace the deadline, an overdue one included.  0 cannot be a deadline.  If it is
+ * @bounded, one that only a confused guest can mean becomes 100 ms from now.
+ *
+ * The old alarm is moved along.  If it still rings, be it because it does so right
+ * now, or because the new deadline has passed already, it finds what is to be done.
+ */
+static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires, bool bounded)
 {
 	unsigned long flags;
+	s64 host_now;
+	u64 now;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	now = kvm_xen_guest_now(vcpu, &host_now);
+	if (bounded && ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS))
+		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
+
 	vcpu->arch.xen.timer_expires = expires ?: 1;
 	vcpu->arch.xen.timer_due = false;
-	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
-	kvm_xen_program_timer(vcpu);
+	__kvm_xen_program_timer(vcpu, now, host_now);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
@@ -204,7 +220,7 @@ int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	kvm_xen_stop_timer(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
 	if (data->u.timer.port && data->u.timer.expires_ns)
-		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns);
+		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns, false);
 
 	return 0;
 }
@@ -246,7 +262,7 @@ static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
 		return kvm_xen_hcall_fault(hc);
 
 	/* The flags are ignored; Xen does so since 4.18. */
-	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns, false);
 	return kvm_xen_hcall_done(hc, 0);
 }
 
@@ -313,7 +329,6 @@ enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_
 enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
 	u64 expires = hc->args[0];
-	u64 now;
 
 	if (!vcpu->arch.xen.timer_port)
 		return KVM_XEN_HCALL_NOT_MINE;
@@ -321,15 +336,10 @@ enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm
 	if (!hc->longmode)
 		expires |= hc->args[1] << 32;
 
-	if (!expires) {
+	if (expires)
+		kvm_xen_start_timer(vcpu, expires, true);
+	else
 		kvm_xen_stop_timer(vcpu);
-		return kvm_xen_hcall_done(hc, 0);
-	}
 
-	now = kvm_xen_guest_now(vcpu, NULL);
-	if ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS)
-		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
-
-	kvm_xen_start_timer(vcpu, expires);
 	return kvm_xen_hcall_done(hc, 0);
 }
