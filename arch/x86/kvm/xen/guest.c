@@ -13,6 +13,7 @@
 
 #include <linux/uaccess.h>
 
+#include "mmu.h"
 #include "x86.h"
 #include "xen_internal.h"
 
@@ -164,6 +165,73 @@ u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc)
 	return kvm_gpc_is_hva_active(gpc) ? gpc->uhva : 0;
 }
 
+#ifdef CONFIG_X86_64
+/*
+ * Where has the VMM what 64-bit code of the guest's kernel finds at @gva?
+ *
+ * This walks page tables as they usually are: supervisor pages of 4 KiB or 2 MiB
+ * which have been accessed before, in present memory.  Whatever is different, a
+ * fault above all, is left to KVM's own walk, which takes four times as long.
+ */
+static const void __user *kvm_xen_gva_to_hva(struct kvm_vcpu *vcpu, gva_t gva)
+{
+	struct kvm_memslots *slots = kvm_vcpu_memslots(vcpu);
+	int shift = PAGE_SHIFT + 9 * vcpu->arch.walk_mmu->cpu_role.base.level;
+	u64 pte = kvm_read_cr3(vcpu), all = _PAGE_USER, any = 0;
+	struct kvm_memory_slot *slot;
+	unsigned long hva;
+
+	for (;;) {
+		slot = __gfn_to_memslot(slots, (pte & GENMASK_ULL(51, PAGE_SHIFT)) >> PAGE_SHIFT);
+		if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
+			return NULL;
+
+		hva = __gfn_to_hva_memslot(slot, (pte & GENMASK_ULL(51, PAGE_SHIFT)) >> PAGE_SHIFT);
+		if (shift == PAGE_SHIFT)
+			break;
+
+		shift -= 9;
+		hva += (gva >> shift & 511) * sizeof(pte);
+		if (__get_user(pte, (u64 __user *)hva) ||
+		    (~pte & (_PAGE_PRESENT | _PAGE_ACCESSED)))
+			return NULL;
+
+		all &= pte;
+		any |= pte;
+		if (shift > PAGE_SHIFT && (pte & _PAGE_PSE)) {
+			if (shift != PMD_SHIFT || (pte & GENMASK_ULL(PMD_SHIFT - 1, PAGE_SHIFT)))
+				return NULL;
+			pte |= gva & GENMASK_ULL(PMD_SHIFT - 1, PAGE_SHIFT);
+			shift = PAGE_SHIFT;
+		}
+	}
+
+	/* User pages are subject to SMAP and keys, and NX may be reserved. */
+	if (all || ((any & _PAGE_NX) && !(vcpu->arch.efer & EFER_NX)))
+		return NULL;
+
+	return (void __user *)(hva + offset_in_page(gva));
+}
+
+static bool kvm_xen_read_guest_virt_64(struct kvm_vcpu *vcpu, gva_t gva, void *data,
+				       unsigned int len)
+{
+	const void __user *hva;
+
+	if (offset_in_page(gva) + len > PAGE_SIZE)
+		return false;
+
+	hva = kvm_xen_gva_to_hva(vcpu, gva);
+	return hva && !__copy_from_user_inatomic(data, hva, len);
+}
+#else
+static bool kvm_xen_read_guest_virt_64(struct kvm_vcpu *vcpu, gva_t gva, void *data,
+				       unsigned int len)
+{
+	return false;
+}
+#endif
+
 /**
  * kvm_xen_read_guest_virt - read a hypercall argument
  * @vcpu: the caller
@@ -181,13 +249,16 @@ int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *h
 			    void *data, unsigned int len)
 {
 	struct x86_exception e;
-	int r;
+	bool ok;
 
-	if (hc->atomic)
-		pagefault_disable();
-	r = kvm_read_guest_virt(vcpu, gva, data, len, &e);
-	if (hc->atomic)
-		pagefault_enable();
+	if (!hc->atomic)
+		return kvm_read_guest_virt(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE ?
+		       0 : -EFAULT;
 
-	return r == X86EMUL_CONTINUE ? 0 : -EFAULT;
+	pagefault_disable();
+	ok = (hc->longmode && kvm_xen_read_guest_virt_64(vcpu, gva, data, len)) ||
+	     kvm_read_guest_virt(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE;
+	pagefault_enable();
+
+	return ok ? 0 : -EFAULT;
 }
