@@ -48,6 +48,7 @@ static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi
 {
 	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
 	unsigned long flags;
+	void *shinfo;
 	int r;
 
 	port = array_index_nospec(port, abi->nr_ports);
@@ -55,9 +56,10 @@ static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi
 	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, can_sleep))
 		return KVM_XEN_EVTCHN_UNREACHABLE;
 
-	if (kvm_xen_test_and_set_bit(port, gpc->khva + abi->pending))
+	shinfo = gpc->khva;
+	if (kvm_xen_test_and_set_bit(port, shinfo + abi->pending))
 		r = KVM_XEN_EVTCHN_MERGED;
-	else if (kvm_xen_test_bit(port, gpc->khva + abi->mask))
+	else if (kvm_xen_test_bit(port, shinfo + abi->mask))
 		r = KVM_XEN_EVTCHN_MASKED;
 	else
 		r = KVM_XEN_EVTCHN_DELIVERED;

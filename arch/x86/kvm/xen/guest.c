@@ -24,55 +24,33 @@
 #define KVM_XEN_MAX_REFRESH	16
 
 /**
- * kvm_xen_page_lock - get hold of a shared page
+ * __kvm_xen_page_lock - get hold of a shared page that is not mapped
  * @gpc: cache of the page
  * @len: number of bytes that will be used, from the start of the structure
  * @flags: for kvm_xen_page_unlock()
- * @can_sleep: whether the page may be faulted in
  *
- * On success gpc->khva points to the structure, and stays valid until
- * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
- * gpc->locks are of one class.
+ * The rare half of kvm_xen_page_lock().
  *
- * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
- * address space; without, any context but NMI and, on PREEMPT_RT, any that may
- * take a spinlock_t.
+ * Context: task context of the VMM's own address space, kvm->srcu held.  May sleep.
  *
  * Return: whether the page is accessible and locked.
  */
-bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
-		       bool can_sleep)
+bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags)
 {
 	int tries = KVM_XEN_MAX_REFRESH;
 
-	for (;;) {
-		read_lock_irqsave(&gpc->lock, *flags);
-		if (kvm_gpc_check(gpc, len))
-			return true;
-		read_unlock_irqrestore(&gpc->lock, *flags);
+	/* A refresh maps the memory of whoever calls it. */
+	if (WARN_ON_ONCE(current->mm != gpc->kvm->mm))
+		return false;
 
-		if (!can_sleep || !tries--)
-			return false;
-
-		/* A refresh maps the memory of whoever calls it. */
-		if (WARN_ON_ONCE(current->mm != gpc->kvm->mm))
-			return false;
-
+	while (tries--) {
 		if (!READ_ONCE(gpc->active) || kvm_gpc_refresh(gpc, len))
 			return false;
-	}
-}
 
-/**
- * kvm_xen_page_unlock - let go of a shared page
- * @gpc: cache of the page
- * @flags: from kvm_xen_page_lock()
- *
- * Context: any; ends what kvm_xen_page_lock() began.
- */
-void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags)
-{
-	read_unlock_irqrestore(&gpc->lock, flags);
+		if (kvm_xen_page_lock(gpc, len, flags, false))
+			return true;
+	}
+	return false;
 }
 
 /*

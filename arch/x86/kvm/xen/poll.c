@@ -60,25 +60,17 @@ void kvm_xen_wake_poller(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_xen_wake_pollers - a port became pending
+ * __kvm_xen_wake_pollers - a port became pending, and some vCPUs poll
  * @kvm: the VM
  * @port: the port
  *
- * Wakes all vCPUs that wait for @port or for any, whomever it is bound to, as
- * Xen's evtchn_check_pollers().  The caller has set the pending bit by a fully
- * ordered operation.
- *
- * Context: any but NMI.
+ * Context: as kvm_xen_wake_pollers(), of which it is the rare half.
  */
-void kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
+void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 	u32 wanted;
-
-	/* Pairs with the barrier in kvm_xen_begin_poll(). */
-	if (likely(!atomic_read(&kvm->arch.xen.nr_pollers)))
-		return;
 
 	for_each_set_bit(i, kvm->arch.xen.poll_mask, atomic_read(&kvm->online_vcpus)) {
 		vcpu = kvm_get_vcpu(kvm, i);

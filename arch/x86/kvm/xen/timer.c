@@ -51,7 +51,7 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false);
+	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port);
 	if (kvm_xen_timer_undelivered(r)) {
 		vcpu->arch.xen.timer_due = true;
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
