@@ -42,7 +42,7 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
 /* exits */
 int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
-fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu);
+fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode);
 bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu);
 void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 		     u32 *eax, u32 *ecx, u32 *edx);
@@ -189,7 +189,7 @@ static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu) { return fa
 static inline void kvm_xen_host_resumed(struct kvm *kvm) { }
 static inline int kvm_xen_hypercall(struct kvm_vcpu *vcpu) { return 1; }
 static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
-static inline fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
+static inline fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode)
 {
 	return EXIT_FASTPATH_NONE;
 }

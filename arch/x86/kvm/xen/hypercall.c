@@ -48,11 +48,9 @@ static const kvm_xen_hcall_fn kvm_xen_hcalls[] = {
 	[__HYPERVISOR_event_channel_op]		= kvm_xen_event_channel_op,
 };
 
+/* Mode and privilege level of the caller are known already. */
 static void kvm_xen_decode_hcall(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
-	hc->longmode = is_64_bit_hypercall(vcpu);
-	hc->cpl = kvm_x86_call(get_cpl)(vcpu);
-
 	if (hc->longmode) {
 		hc->nr = kvm_rax_read(vcpu);
 		hc->args[0] = kvm_rdi_read(vcpu);
@@ -96,8 +94,9 @@ static int kvm_xen_answer_hcall(struct kvm_vcpu *vcpu, const struct kvm_xen_hcal
 
 static void kvm_xen_trace_hcall(const struct kvm_xen_hcall *hc)
 {
-	trace_kvm_xen_hypercall(hc->cpl, hc->nr, hc->args[0], hc->args[1], hc->args[2],
-				hc->args[3], hc->args[4], hc->args[5]);
+	if (trace_kvm_xen_hypercall_enabled())
+		trace_kvm_xen_hypercall(hc->cpl, hc->nr, hc->args[0], hc->args[1], hc->args[2],
+					hc->args[3], hc->args[4], hc->args[5]);
 }
 
 static int kvm_xen_complete_hcall(struct kvm_vcpu *vcpu)
@@ -139,7 +138,10 @@ static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen
  */
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 {
-	struct kvm_xen_hcall hc = {};
+	struct kvm_xen_hcall hc = {
+		.longmode = is_64_bit_hypercall(vcpu),
+		.cpl = kvm_x86_call(get_cpl)(vcpu),
+	};
 
 	/*
 	 * Hyper-V's hypercall page sets bit 31 when it has to share the
@@ -159,27 +161,32 @@ int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 	return kvm_xen_answer_hcall(vcpu, &hc);
 }
 
-static fastpath_t __kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
+static fastpath_t __kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
-	struct kvm_xen_hcall hc = { .atomic = true };
-
-	kvm_xen_decode_hcall(vcpu, &hc);
-	if (kvm_xen_dispatch(vcpu, &hc) == KVM_XEN_HCALL_NOT_MINE)
+	kvm_xen_decode_hcall(vcpu, hc);
+	if (kvm_xen_dispatch(vcpu, hc) == KVM_XEN_HCALL_NOT_MINE)
 		return EXIT_FASTPATH_NONE;
 
-	kvm_xen_trace_hcall(&hc);
+	kvm_xen_trace_hcall(hc);
 	++vcpu->stat.xen_hypercalls_fast;
-	if (!kvm_xen_answer_hcall(vcpu, &hc))
+	if (!kvm_xen_answer_hcall(vcpu, hc))
 		return EXIT_FASTPATH_EXIT_USERSPACE;
 
-	/* Reentering at once would not inject an upcall, whoever asked for it. */
-	return kvm_xen_has_interrupt(vcpu) ? EXIT_FASTPATH_EXIT_HANDLED :
-					     EXIT_FASTPATH_REENTER_GUEST;
+	/*
+	 * Reentering at once would not inject an upcall, whoever asked for it.  If
+	 * it was this call, there is a request, which is enough to prevent that.
+	 */
+	if (!kvm_test_request(KVM_REQ_EVENT, vcpu) && kvm_xen_upcall_due(vcpu))
+		return EXIT_FASTPATH_EXIT_HANDLED;
+
+	return EXIT_FASTPATH_REENTER_GUEST;
 }
 
 /**
  * kvm_xen_hypercall_fastpath - try to answer a hypercall right after the exit
  * @vcpu: the caller, not in a nested guest
+ * @cpl: its privilege level
+ * @longmode: whether it executes 64-bit code
  *
  * Either the call is answered here, or kvm_xen_hypercall() finds everything as
  * if it had not been tried.
@@ -189,8 +196,9 @@ static fastpath_t __kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
  *
  * Return: EXIT_FASTPATH_NONE to go the ordinary path.
  */
-fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
+fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode)
 {
+	struct kvm_xen_hcall hc;
 	fastpath_t ret;
 
 	/* On PREEMPT_RT gpc->lock sleeps.  What is Hyper-V's is told apart later. */
@@ -198,8 +206,16 @@ fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu)
 	    kvm_hv_hypercall_enabled(vcpu) || vcpu->arch.guest_state_protected)
 		return EXIT_FASTPATH_NONE;
 
+	/* Do not make what goes to the VMM slower. */
+	if (cpl || kvm_rax_read(vcpu) >= ARRAY_SIZE(kvm_xen_hcalls))
+		return EXIT_FASTPATH_NONE;
+
+	hc.cpl = cpl;
+	hc.longmode = longmode;
+	hc.atomic = true;
+
 	kvm_vcpu_srcu_read_lock(vcpu);
-	ret = __kvm_xen_hypercall_fastpath(vcpu);
+	ret = __kvm_xen_hypercall_fastpath(vcpu, &hc);
 	kvm_vcpu_srcu_read_unlock(vcpu);
 	return ret;
 }
