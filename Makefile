@@ -4,7 +4,7 @@
 #   KERNEL=stock      run and check with the package's unchanged kernel
 #   OUTER=kvm         use this machine's nested KVM instead of emulation
 #   TESTS='a b'       only these tests (check, selftests)
-#   BEDS='svm intel'  only these beds (check)
+#   BEDS='svm intel'  only these beds (check, bench)
 #   FILES='x y'       these kernel files (refresh, discard)
 
 KERNEL ?= ours
@@ -50,6 +50,12 @@ check-all:
 .PHONY: trace
 trace:
 	@harness/trace
+
+#: make bench           what hypercalls and events cost, ours against the package's
+#:                      kernel, in instructions; also build/bench.json
+.PHONY: bench
+bench: setup
+	@harness/bench
 
 #: make setup           install missing Debian packages (once); says which and why
 .PHONY: setup
