@@ -101,12 +101,14 @@ static inline int kvm_xen_get_interrupt(struct kvm_vcpu *vcpu)
 {
 	u8 vector;
 
-	if (!kvm_xen_msr_enabled(vcpu->kvm))
+	/* What is least likely to hold comes first, for those that are no guests. */
+	if (!static_branch_unlikely(&kvm_xen_enabled.key) ||
+	    !vcpu->arch.xen.vcpu_info_cache.active ||
+	    !READ_ONCE(vcpu->kvm->arch.xen_hvm_config.msr))
 		return -1;
 
 	vector = READ_ONCE(vcpu->kvm->arch.xen.upcall_vector);
-	if (!vector || !vcpu->arch.xen.vcpu_info_cache.active ||
-	    !__kvm_xen_upcall_pending(vcpu))
+	if (!vector || !__kvm_xen_upcall_pending(vcpu))
 		return -1;
 
 	return vector;
