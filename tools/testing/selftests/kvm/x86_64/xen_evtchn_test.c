@@ -859,6 +859,7 @@ static void start_calls(struct race *race, struct xen_vm *x, void *fn, u64 arg)
 	int i;
 
 	race->x = x;
+	x->state[0].irqs = true;
 	xen_prepare_call(x, 0, fn, arg, XEN_SPARE, XEN_SPARE + 16);
 	TEST_ASSERT(!pthread_create(&race->thread, NULL, vmm_thread, race), "no thread");
 	for (i = 0; i < 5000 && !READ_ONCE(*sent); i++)
