@@ -68,6 +68,13 @@ static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi
 	return r;
 }
 
+static bool kvm_xen_2l_defer_selector(struct kvm_vcpu *vcpu, u32 sel)
+{
+	set_bit(sel, vcpu->arch.xen.deferred_sel);
+	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
+	return false;
+}
+
 /**
  * kvm_xen_2l_set_selector - tell a vCPU which word has a new event
  * @vcpu: the vCPU
@@ -88,11 +95,8 @@ static bool kvm_xen_2l_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xen_
 	unsigned long flags;
 	bool notify;
 
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep)) {
-		set_bit(sel, vcpu->arch.xen.deferred_sel);
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
-		return false;
-	}
+	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep))
+		return kvm_xen_2l_defer_selector(vcpu, sel);
 
 	/* Bit 0 of the first word is bit 0 of evtchn_upcall_pending. */
 	notify = !kvm_xen_test_and_set_bit(sel, gpc->khva + abi->sel) &&

@@ -28,26 +28,28 @@
  * @gpc: cache of the page
  * @len: number of bytes that will be used, from the start of the structure
  * @flags: for kvm_xen_page_unlock()
+ * @can_sleep: whether the page may be faulted in
  *
  * The rare half of kvm_xen_page_lock().
  *
- * Context: task context of the VMM's own address space, kvm->srcu held.  May sleep.
+ * Context: as kvm_xen_page_lock().
  *
  * Return: whether the page is accessible and locked.
  */
-bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags)
+bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+			 bool can_sleep)
 {
 	int tries = KVM_XEN_MAX_REFRESH;
 
 	/* A refresh maps the memory of whoever calls it. */
-	if (WARN_ON_ONCE(current->mm != gpc->kvm->mm))
+	if (!can_sleep || WARN_ON_ONCE(current->mm != gpc->kvm->mm))
 		return false;
 
 	while (tries--) {
 		if (!READ_ONCE(gpc->active) || kvm_gpc_refresh(gpc, len))
 			return false;
 
-		if (kvm_xen_page_lock(gpc, len, flags, false))
+		if (kvm_xen_try_lock_page(gpc, len, flags))
 			return true;
 	}
 	return false;

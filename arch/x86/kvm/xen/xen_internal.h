@@ -139,7 +139,8 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall
 }
 
 /* guest.c */
-bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags);
+bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+			 bool can_sleep);
 int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long len);
 int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len);
 u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
@@ -158,21 +159,27 @@ int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *h
  * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
  * gpc->locks are of one class.
  *
- * Context: kvm->srcu is held.  With @can_sleep, that of __kvm_xen_page_lock();
- * without, any context but NMI and, on PREEMPT_RT, any that may take a
- * spinlock_t.
+ * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
+ * address space; without, any context but NMI and, on PREEMPT_RT, any that may
+ * take a spinlock_t.
  *
  * Return: whether the page is accessible and locked.
  */
-static inline bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len,
-				     unsigned long *flags, bool can_sleep)
+#define kvm_xen_page_lock(gpc, len, flags, can_sleep)			\
+	__cond_lock(&(gpc)->lock, kvm_xen_try_lock_page(gpc, len, flags) ||	\
+		    __kvm_xen_page_lock(gpc, len, flags, can_sleep))
+
+/* Sparse knows of the lock from those who ask, not from here. */
+static inline bool kvm_xen_try_lock_page(struct gfn_to_pfn_cache *gpc, unsigned long len,
+					 unsigned long *flags)
 {
 	read_lock_irqsave(&gpc->lock, *flags);
-	if (likely(kvm_gpc_check(gpc, len)))
+	if (likely(kvm_gpc_check(gpc, len))) {
+		__release(&gpc->lock);
 		return true;
+	}
 	read_unlock_irqrestore(&gpc->lock, *flags);
-
-	return can_sleep && __kvm_xen_page_lock(gpc, len, flags);
+	return false;
 }
 
 /**
