@@ -43,7 +43,6 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
 int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
 fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode);
-bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu);
 void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 		     u32 *eax, u32 *ecx, u32 *edx);
 
@@ -179,7 +178,6 @@ static inline void kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu)
 
 static inline void kvm_xen_cancel_poll(struct kvm_vcpu *vcpu) { }
 static inline void kvm_xen_clock_was_set(struct kvm *kvm) { }
-static inline bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu) { return false; }
 static inline void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
 				 u32 *eax, u32 *ecx, u32 *edx) { }
 static inline void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu) { }

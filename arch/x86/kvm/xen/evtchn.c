@@ -86,9 +86,7 @@ static void kvm_xen_notify(struct kvm_vcpu *vcpu)
 		kvm_xen_inject_vector(vcpu, vector);
 	} else {
 		kvm_make_request(KVM_REQ_EVENT, vcpu);
-		/* In a hypercall, the vCPU is awake and sees the request anyway. */
-		if (!in_task() || vcpu != kvm_get_running_vcpu())
-			kvm_vcpu_kick(vcpu);
+		kvm_vcpu_kick(vcpu);
 	}
 
 	/* An upcall ends a poll even while interrupts are off. */
@@ -148,32 +146,6 @@ bool kvm_xen_upcall_due(struct kvm_vcpu *vcpu)
 	return READ_ONCE(vcpu->kvm->arch.xen.upcall_vector) &&
 	       vcpu->arch.xen.vcpu_info_cache.active && kvm_xen_upcall_flag(vcpu);
 }
-
-/**
- * kvm_xen_close_irq_window - may an interrupt window be closed at once?
- * @vcpu: the vCPU, which has just opened the window
- *
- * While an upcall is delivered, the VM-wide vector stays asserted, so KVM asks for
- * a window; when it opens, the guest has usually taken the upcall back.  If there
- * is nothing to inject, nothing but the window has to be dealt with.
- *
- * Context: @vcpu's thread between exit and entry, interrupts off, kvm->srcu not
- * held.  Does not sleep.
- *
- * Return: whether the vCPU can be entered again without the window.
- */
-bool kvm_xen_close_irq_window(struct kvm_vcpu *vcpu)
-{
-	/* On PREEMPT_RT gpc->lock sleeps.  A VMM may want to know of the window. */
-	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !kvm_xen_msr_enabled(vcpu->kvm) ||
-	    vcpu->run->request_interrupt_window || kvm_event_needs_reinjection(vcpu) ||
-	    kvm_cpu_has_injectable_intr(vcpu))
-		return false;
-
-	++vcpu->stat.irq_window_exits;
-	return true;
-}
-EXPORT_SYMBOL_GPL(kvm_xen_close_irq_window);
 
 /**
  * __kvm_xen_raise_vcpu_vector - repeat an upcall through the local APIC

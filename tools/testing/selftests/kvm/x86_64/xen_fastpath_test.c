@@ -2,9 +2,7 @@
 /*
  * Hypercalls that are answered right after the exit, with interrupts off: which
  * ones are, that they do the same as on the ordinary path, and what goes the
- * ordinary path instead, with nothing done twice.  Likewise, interrupt windows.
- *
- * Ids: U7, HC17, HC26 and SN2 of the plans, where the path makes a difference.
+ * ordinary path instead, with nothing done twice.
  *
  * A case fails when the statistic xen_hypercalls_fast does not move as told, or
  * when the outcome differs from that of the ordinary path.  The cases are skipped
@@ -302,40 +300,6 @@ static void test_lapic_vector(void)
 	TEST_ASSERT_EQ(xen_count(x, 0, XEN_LAPIC_VECTOR(0)), 1);
 }
 
-/* When the upcall is over, so is the window that was opened for it: no way round. */
-#define NR_UPCALLS	50
-
-static u64 guest_upcalls(struct xen_shared_info64 *info, u64 unused, u64 unused2)
-{
-	int i;
-
-	asm volatile("sti");
-	for (i = 0; i < NR_UPCALLS; i++) {
-		info->pending[0] = 0;
-		info->vcpu_info[0].pending_sel = 0;
-		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, XEN_ARG(0), 0, 0, 0, 0);
-	}
-	asm volatile("cli");
-	return 0;
-}
-
-static void test_window(void)
-{
-	struct xen_vm *x = new_vm(1, XEN_64);
-	u64 windows, looks;
-
-	*(u32 *)xen_hva(x, XEN_ARG(0)) = A;
-	windows = stat(x, "irq_window_exits");
-	looks = stat(x, "req_event");
-	xen_call(x, 0, guest_upcalls, XEN_SHINFO, 0, 0);
-	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), NR_UPCALLS);
-	TEST_ASSERT_EQ(stat(x, "irq_window_exits") - windows, NR_UPCALLS);
-	/* Once for each upcall, not once more for each window. */
-	looks = stat(x, "req_event") - looks;
-	TEST_ASSERT(looks >= NR_UPCALLS && looks < NR_UPCALLS * 3 / 2,
-		    "looked for events %lu times", looks);
-}
-
 /* The trap after the instruction is not lost, be it the guest's or the VMM's. */
 static void test_single_step(void)
 {
@@ -392,7 +356,6 @@ static const struct xen_case cases[] = {
 	{ "upcall of a timer that is past", test_timer_upcall },
 	{ "U7: guest sets its own flag, interrupt shadow", test_own_flag },
 	{ "per-vCPU vector of a send to oneself", test_lapic_vector },
-	{ "interrupt window is closed at once", test_window },
 	{ "HC26: single-step", test_single_step },
 	{ "HC17: Hyper-V beside Xen", test_hyperv },
 };
