@@ -11,7 +11,6 @@
 
 #include <linux/kvm_host.h>
 
-#include <asm/xen/cpuid.h>
 #include <asm/xen/hypervisor.h>
 
 #ifdef CONFIG_KVM_XEN
@@ -42,9 +41,8 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm);
 /* exits */
 int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data);
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu);
-fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode);
-void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
-		     u32 *eax, u32 *ecx, u32 *edx);
+void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
+		   u32 *eax, u32 *ecx, u32 *edx);
 
 /* clock and scheduling */
 void kvm_xen_publish_clock(struct kvm_vcpu *vcpu);
@@ -82,16 +80,6 @@ static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr)
 	       msr == READ_ONCE(vcpu->kvm->arch.xen_hvm_config.msr);
 }
 
-/* The TSC leaves of CPUID, as of now. */
-static inline void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
-				 u32 *eax, u32 *ecx, u32 *edx)
-{
-	u32 base = vcpu->arch.xen.cpuid.base;
-
-	if (unlikely(base && entry->function == (base | XEN_CPUID_LEAF(3))))
-		__kvm_xen_cpuid(vcpu, entry, eax, ecx, edx);
-}
-
 /*
  * The VM-wide upcall vector if the guest wants an upcall on @vcpu now, else -1.
  * The answer follows guest memory and may differ from one call to the next.
@@ -100,14 +88,12 @@ static inline int kvm_xen_get_interrupt(struct kvm_vcpu *vcpu)
 {
 	u8 vector;
 
-	/* What is least likely to hold comes first, for those that are no guests. */
-	if (!static_branch_unlikely(&kvm_xen_enabled.key) ||
-	    !vcpu->arch.xen.vcpu_info_cache.active ||
-	    !READ_ONCE(vcpu->kvm->arch.xen_hvm_config.msr))
+	if (!kvm_xen_msr_enabled(vcpu->kvm))
 		return -1;
 
 	vector = READ_ONCE(vcpu->kvm->arch.xen.upcall_vector);
-	if (!vector || !__kvm_xen_upcall_pending(vcpu))
+	if (!vector || !vcpu->arch.xen.vcpu_info_cache.active ||
+	    !__kvm_xen_upcall_pending(vcpu))
 		return -1;
 
 	return vector;
@@ -189,11 +175,6 @@ static inline bool kvm_xen_has_pending_events(struct kvm_vcpu *vcpu) { return fa
 static inline void kvm_xen_host_resumed(struct kvm *kvm) { }
 static inline int kvm_xen_hypercall(struct kvm_vcpu *vcpu) { return 1; }
 static inline bool kvm_xen_hypercall_enabled(struct kvm *kvm) { return false; }
-static inline fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode)
-{
-	return EXIT_FASTPATH_NONE;
-}
-
 static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }
 static inline void kvm_xen_init_vm(struct kvm *kvm) { }
 static inline bool kvm_xen_is_hypercall_msr(struct kvm_vcpu *vcpu, u32 msr) { return false; }

@@ -326,7 +326,7 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 }
 
 /**
- * __kvm_xen_cpuid - the TSC leaves, as of now
+ * kvm_xen_cpuid - the TSC leaves, as of now
  * @vcpu: the vCPU that executes CPUID
  * @entry: what userspace has set for this leaf
  * @eax: answer
@@ -339,10 +339,13 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
  *
  * Context: @vcpu's thread or an ioctl on it.
  */
-void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
-		     u32 *eax, u32 *ecx, u32 *edx)
+void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
+		   u32 *eax, u32 *ecx, u32 *edx)
 {
-	if (entry->function > vcpu->arch.xen.cpuid.limit ||
+	u32 base = vcpu->arch.xen.cpuid.base;
+
+	if (!base || entry->function != (base | XEN_CPUID_LEAF(3)) ||
+	    entry->function > vcpu->arch.xen.cpuid.limit ||
 	    !(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))
 		return;
 

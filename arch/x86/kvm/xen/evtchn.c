@@ -28,7 +28,6 @@
 
 #include "lapic.h"
 #include "trace.h"
-#include "x86.h"
 #include "xen_internal.h"
 
 /**
@@ -93,24 +92,6 @@ static void kvm_xen_notify(struct kvm_vcpu *vcpu)
 	kvm_xen_wake_poller(vcpu);
 }
 
-/* kvm->srcu is held; see below. */
-static bool kvm_xen_upcall_flag(struct kvm_vcpu *vcpu)
-{
-	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
-	unsigned long flags;
-	bool pending;
-
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, false)) {
-		if (!test_bit(KVM_XEN_DEFERRED_VCPU_INFO, &vcpu->arch.xen.deferred))
-			kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_VCPU_INFO);
-		return false;
-	}
-
-	pending = READ_ONCE(*(u8 *)gpc->khva);
-	kvm_xen_page_unlock(gpc, flags);
-	return pending;
-}
-
 /**
  * __kvm_xen_upcall_pending - does the guest want an upcall?
  * @vcpu: the vCPU
@@ -124,27 +105,21 @@ static bool kvm_xen_upcall_flag(struct kvm_vcpu *vcpu)
  */
 bool __kvm_xen_upcall_pending(struct kvm_vcpu *vcpu)
 {
-	bool pending;
+	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
+	unsigned long flags;
+	bool pending = false;
 	int idx;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	pending = kvm_xen_upcall_flag(vcpu);
+	if (kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, false)) {
+		pending = READ_ONCE(*(u8 *)gpc->khva);
+		kvm_xen_page_unlock(gpc, flags);
+	} else if (!test_bit(KVM_XEN_DEFERRED_VCPU_INFO, &vcpu->arch.xen.deferred)) {
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_VCPU_INFO);
+	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
-	return pending;
-}
 
-/**
- * kvm_xen_upcall_due - kvm_xen_has_interrupt() for those who hold kvm->srcu
- * @vcpu: the vCPU of a Xen guest
- *
- * Context: as __kvm_xen_upcall_pending().
- *
- * Return: whether the VM-wide vector is asserted.
- */
-bool kvm_xen_upcall_due(struct kvm_vcpu *vcpu)
-{
-	return READ_ONCE(vcpu->kvm->arch.xen.upcall_vector) &&
-	       vcpu->arch.xen.vcpu_info_cache.active && kvm_xen_upcall_flag(vcpu);
+	return pending;
 }
 
 /**
@@ -198,16 +173,24 @@ void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
 
 /* ---- raising events ----------------------------------------------------- */
 
-/* Inlined, as calls within it would be a good part of what a send costs. */
-static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
+/**
+ * __kvm_xen_raise - raise an event that was counted before
+ * @vcpu: whom it is bound to
+ * @port: the port
+ * @can_sleep: whether guest pages may be faulted in
+ *
+ * Context and return value are those of kvm_xen_raise().
+ */
+int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
 {
 	struct kvm *kvm = vcpu->kvm;
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
-	int r;
+	int idx, r;
 
 	if (!port || port >= abi->nr_ports)
 		return -EINVAL;
 
+	idx = srcu_read_lock(&kvm->srcu);
 	r = abi->set_pending(kvm, abi, port, can_sleep);
 	switch (r) {
 	case KVM_XEN_EVTCHN_DELIVERED:
@@ -224,37 +207,9 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, boo
 		atomic64_inc(&vcpu->stat.xen_events_merged);
 		break;
 	}
+	srcu_read_unlock(&kvm->srcu, idx);
 
 	trace_kvm_xen_evtchn(vcpu->vcpu_id, port, r);
-	return r;
-}
-
-/**
- * __kvm_xen_raise - raise an event that is counted elsewhere
- * @vcpu: whom it is bound to
- * @port: the port
- * @can_sleep: whether guest pages may be faulted in
- *
- * Context: see the head of this file; kvm->srcu is held.  With @can_sleep, that
- * of kvm_xen_page_lock().
- *
- * Return: KVM_XEN_EVTCHN_*, or -EINVAL if the guest has no such port.  After
- * KVM_XEN_EVTCHN_UNREACHABLE, nothing has been changed.
- */
-int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
-{
-	return kvm_xen_do_raise(vcpu, port, can_sleep);
-}
-
-static __always_inline int kvm_xen_count_and_raise(struct kvm_vcpu *vcpu, u32 port,
-						   bool can_sleep)
-{
-	int idx, r;
-
-	atomic64_inc(&vcpu->stat.xen_events_sent);
-	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	r = kvm_xen_do_raise(vcpu, port, can_sleep);
-	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return r;
 }
 
@@ -262,13 +217,18 @@ static __always_inline int kvm_xen_count_and_raise(struct kvm_vcpu *vcpu, u32 po
  * kvm_xen_raise - raise an event
  * @vcpu: whom it is bound to
  * @port: the port
+ * @can_sleep: whether guest pages may be faulted in
  *
- * Context and return value are those of __kvm_xen_raise() that may not sleep, but
- * kvm->srcu need not be held.
+ * Context: see the head of this file; with @can_sleep, that of
+ * kvm_xen_page_lock().
+ *
+ * Return: KVM_XEN_EVTCHN_*, or -EINVAL if the guest has no such port.  After
+ * KVM_XEN_EVTCHN_UNREACHABLE, nothing has been changed.
  */
-int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port)
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
 {
-	return kvm_xen_count_and_raise(vcpu, port, false);
+	atomic64_inc(&vcpu->stat.xen_events_sent);
+	return __kvm_xen_raise(vcpu, port, can_sleep);
 }
 
 /* Keep an event for @vcpu to deliver. */
@@ -299,7 +259,7 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm)
 	if (!vcpu)
 		return -EINVAL;
 
-	r = kvm_xen_count_and_raise(vcpu, xe->port, false);
+	r = kvm_xen_raise(vcpu, xe->port, false);
 	switch (r) {
 	case KVM_XEN_EVTCHN_UNREACHABLE:
 		kvm_xen_defer_port(vcpu, xe->port);
@@ -365,7 +325,7 @@ int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e
 int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn *evt)
 {
 	struct kvm_vcpu *vcpu;
-	int r;
+	int idx, r;
 
 	if (evt->priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
 		return -EINVAL;
@@ -374,7 +334,10 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn *
 	if (!vcpu || !kvm->arch.xen.shinfo_cache.active)
 		return -EINVAL;
 
-	r = kvm_xen_count_and_raise(vcpu, evt->port, true);
+	idx = srcu_read_lock(&kvm->srcu);
+	r = kvm_xen_raise(vcpu, evt->port, true);
+	srcu_read_unlock(&kvm->srcu, idx);
+
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE)
 		return -EFAULT;
 
@@ -633,10 +596,10 @@ static int kvm_xen_reset_ports(struct kvm *kvm)
 
 	mutex_lock(&kvm->arch.xen.lock);
 	xa_for_each(&kvm->arch.xen.evtchn_ports, i, p) {
+		xa_erase(&kvm->arch.xen.evtchn_ports, i);
 		list_add_tail(&p->list, &old);
 		cond_resched();
 	}
-	xa_destroy(&kvm->arch.xen.evtchn_ports);
 	mutex_unlock(&kvm->arch.xen.lock);
 
 	kvm_xen_retire_ports(kvm, &old);
@@ -810,8 +773,9 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 	struct kvm_xen_port *p;
 	int r;
 
-	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[1], &send, sizeof(send)))
-		return kvm_xen_hcall_fault(hc);
+	r = kvm_xen_read_guest_virt(vcpu, hc->args[1], &send, sizeof(send));
+	if (r)
+		return kvm_xen_hcall_done(hc, r);
 
 	/* Stays valid, as kvm->srcu is held. */
 	p = xa_load(&kvm->arch.xen.evtchn_ports, send.port);
@@ -831,17 +795,15 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 		WRITE_ONCE(p->vcpu, target);
 	}
 
-	r = kvm_xen_do_raise(target, p->port, !hc->atomic);
-	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
-		if (hc->atomic || !kvm->arch.xen.shinfo_cache.active)
-			return KVM_XEN_HCALL_NOT_MINE;
+	r = kvm_xen_raise(target, p->port, true);
+	if (r == KVM_XEN_EVTCHN_UNREACHABLE && kvm->arch.xen.shinfo_cache.active) {
 		kvm_xen_defer_port(target, p->port);
-	} else if (r < 0) {
-		return KVM_XEN_HCALL_NOT_MINE;
+		return kvm_xen_hcall_done(hc, 0);
 	}
+	if (r < 0 || r == KVM_XEN_EVTCHN_UNREACHABLE)
+		return KVM_XEN_HCALL_NOT_MINE;
 
 	/* To the sender, all outcomes are success. */
-	atomic64_inc(&target->stat.xen_events_sent);
 	return kvm_xen_hcall_done(hc, 0);
 }
 
@@ -850,7 +812,7 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
  * @vcpu: the caller
  * @hc: the call
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
  *
  * Return: whether the call was handled.
  */

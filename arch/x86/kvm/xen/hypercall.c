@@ -5,9 +5,6 @@
  * Owns the hypercall page, the decoding of a call, its dispatch, and the exit to
  * userspace with what the kernel does not handle.  A call is decoded once; the
  * handlers, each in the file of its noun, see only struct kvm_xen_hcall.
- *
- * A call comes here twice if need be: first right after the exit, where it can be
- * answered at once or not at all, then on the ordinary path.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -48,9 +45,11 @@ static const kvm_xen_hcall_fn kvm_xen_hcalls[] = {
 	[__HYPERVISOR_event_channel_op]		= kvm_xen_event_channel_op,
 };
 
-/* Mode and privilege level of the caller are known already. */
 static void kvm_xen_decode_hcall(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
+	hc->longmode = is_64_bit_hypercall(vcpu);
+	hc->cpl = kvm_x86_call(get_cpl)(vcpu);
+
 	if (hc->longmode) {
 		hc->nr = kvm_rax_read(vcpu);
 		hc->args[0] = kvm_rdi_read(vcpu);
@@ -82,21 +81,6 @@ static enum kvm_xen_hcall_action kvm_xen_dispatch(struct kvm_vcpu *vcpu, struct 
 
 	fn = kvm_xen_hcalls[array_index_nospec((unsigned long)hc->nr, ARRAY_SIZE(kvm_xen_hcalls))];
 	return fn ? fn(vcpu, hc) : KVM_XEN_HCALL_NOT_MINE;
-}
-
-/* The kernel has an answer.  The result is that of kvm_skip_emulated_instruction(). */
-static int kvm_xen_answer_hcall(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc)
-{
-	++vcpu->stat.xen_hypercalls;
-	kvm_rax_write(vcpu, hc->result);
-	return kvm_skip_emulated_instruction(vcpu);
-}
-
-static void kvm_xen_trace_hcall(const struct kvm_xen_hcall *hc)
-{
-	if (trace_kvm_xen_hypercall_enabled())
-		trace_kvm_xen_hypercall(hc->cpl, hc->nr, hc->args[0], hc->args[1], hc->args[2],
-					hc->args[3], hc->args[4], hc->args[5]);
 }
 
 static int kvm_xen_complete_hcall(struct kvm_vcpu *vcpu)
@@ -138,10 +122,7 @@ static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen
  */
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 {
-	struct kvm_xen_hcall hc = {
-		.longmode = is_64_bit_hypercall(vcpu),
-		.cpl = kvm_x86_call(get_cpl)(vcpu),
-	};
+	struct kvm_xen_hcall hc = {};
 
 	/*
 	 * Hyper-V's hypercall page sets bit 31 when it has to share the
@@ -153,73 +134,16 @@ int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 		return kvm_hv_hypercall(vcpu);
 
 	kvm_xen_decode_hcall(vcpu, &hc);
-	kvm_xen_trace_hcall(&hc);
+	trace_kvm_xen_hypercall(hc.cpl, hc.nr, hc.args[0], hc.args[1], hc.args[2],
+				hc.args[3], hc.args[4], hc.args[5]);
 
 	if (kvm_xen_dispatch(vcpu, &hc) == KVM_XEN_HCALL_NOT_MINE)
 		return kvm_xen_exit_to_userspace(vcpu, &hc);
 
-	return kvm_xen_answer_hcall(vcpu, &hc);
+	++vcpu->stat.xen_hypercalls;
+	kvm_rax_write(vcpu, hc.result);
+	return kvm_skip_emulated_instruction(vcpu);
 }
-
-static fastpath_t __kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
-{
-	kvm_xen_decode_hcall(vcpu, hc);
-	if (kvm_xen_dispatch(vcpu, hc) == KVM_XEN_HCALL_NOT_MINE)
-		return EXIT_FASTPATH_NONE;
-
-	kvm_xen_trace_hcall(hc);
-	++vcpu->stat.xen_hypercalls_fast;
-	if (!kvm_xen_answer_hcall(vcpu, hc))
-		return EXIT_FASTPATH_EXIT_USERSPACE;
-
-	/*
-	 * Reentering at once would not inject an upcall, whoever asked for it.  If
-	 * it was this call, there is a request, which is enough to prevent that.
-	 */
-	if (!kvm_test_request(KVM_REQ_EVENT, vcpu) && kvm_xen_upcall_due(vcpu))
-		return EXIT_FASTPATH_EXIT_HANDLED;
-
-	return EXIT_FASTPATH_REENTER_GUEST;
-}
-
-/**
- * kvm_xen_hypercall_fastpath - try to answer a hypercall right after the exit
- * @vcpu: the caller, not in a nested guest
- * @cpl: its privilege level
- * @longmode: whether it executes 64-bit code
- *
- * Either the call is answered here, or kvm_xen_hypercall() finds everything as
- * if it had not been tried.
- *
- * Context: @vcpu's thread between exit and entry: interrupts off, kvm->srcu not
- * held.  Its next RIP is known, so that skipping the instruction does not sleep.
- *
- * Return: EXIT_FASTPATH_NONE to go the ordinary path.
- */
-fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode)
-{
-	struct kvm_xen_hcall hc;
-	fastpath_t ret;
-
-	/* On PREEMPT_RT gpc->lock sleeps.  What is Hyper-V's is told apart later. */
-	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !kvm_xen_hypercall_enabled(vcpu->kvm) ||
-	    kvm_hv_hypercall_enabled(vcpu) || vcpu->arch.guest_state_protected)
-		return EXIT_FASTPATH_NONE;
-
-	/* Do not make what goes to the VMM slower. */
-	if (cpl || kvm_rax_read(vcpu) >= ARRAY_SIZE(kvm_xen_hcalls))
-		return EXIT_FASTPATH_NONE;
-
-	hc.cpl = cpl;
-	hc.longmode = longmode;
-	hc.atomic = true;
-
-	kvm_vcpu_srcu_read_lock(vcpu);
-	ret = __kvm_xen_hypercall_fastpath(vcpu, &hc);
-	kvm_vcpu_srcu_read_unlock(vcpu);
-	return ret;
-}
-EXPORT_SYMBOL_GPL(kvm_xen_hypercall_fastpath);
 
 /* One stub per hypercall number: mov $nr,%eax; vmcall; ret. */
 static void kvm_xen_fill_hypercall_page(struct kvm_vcpu *vcpu, u8 *page)

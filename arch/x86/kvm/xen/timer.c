@@ -51,7 +51,7 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port);
+	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false);
 	if (kvm_xen_timer_undelivered(r)) {
 		vcpu->arch.xen.timer_due = true;
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
@@ -62,13 +62,16 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 	atomic64_inc(&vcpu->stat.xen_timer_fires);
 }
 
-/* Fire if the deadline has come, or else set the alarm, both as of @now. */
-static void __kvm_xen_program_timer(struct kvm_vcpu *vcpu, u64 now, s64 host_now)
+/* Fire if the deadline has come, or else set the alarm. */
+static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
 {
-	s64 delta = vcpu->arch.xen.timer_expires - now;
+	s64 host_now, delta;
+	u64 now;
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
+	now = kvm_xen_guest_now(vcpu, &host_now);
+	delta = vcpu->arch.xen.timer_expires - now;
 	trace_kvm_xen_timer(vcpu->vcpu_id, vcpu->arch.xen.timer_expires, now);
 
 	/* Deadlines from 2^63 on are negative for Xen, too, hence past. */
@@ -77,14 +80,6 @@ static void __kvm_xen_program_timer(struct kvm_vcpu *vcpu, u64 now, s64 host_now
 	else
 		hrtimer_start(&vcpu->arch.xen.timer, kvm_xen_host_expiry(host_now, delta),
 			      HRTIMER_MODE_ABS);
-}
-
-static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
-{
-	s64 host_now;
-	u64 now = kvm_xen_guest_now(vcpu, &host_now);
-
-	__kvm_xen_program_timer(vcpu, now, host_now);
 }
 
 static enum hrtimer_restart kvm_xen_timer_callback(struct hrtimer *timer)
@@ -113,27 +108,16 @@ static void kvm_xen_stop_timer(struct kvm_vcpu *vcpu)
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
-/*
- * Replace the deadline, an overdue one included.  0 cannot be a deadline.  If it is
- * @bounded, one that only a confused guest can mean becomes 100 ms from now.
- *
- * The old alarm is moved along.  If it still rings, be it because it does so right
- * now, or because the new deadline has passed already, it finds what is to be done.
- */
-static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires, bool bounded)
+/* Replace the deadline, an overdue one included.  0 cannot be a deadline. */
+static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires)
 {
 	unsigned long flags;
-	s64 host_now;
-	u64 now;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
-	now = kvm_xen_guest_now(vcpu, &host_now);
-	if (bounded && ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS))
-		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
-
 	vcpu->arch.xen.timer_expires = expires ?: 1;
 	vcpu->arch.xen.timer_due = false;
-	__kvm_xen_program_timer(vcpu, now, host_now);
+	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
+	kvm_xen_program_timer(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
@@ -220,7 +204,7 @@ int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	kvm_xen_stop_timer(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
 	if (data->u.timer.port && data->u.timer.expires_ns)
-		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns, false);
+		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns);
 
 	return 0;
 }
@@ -255,15 +239,16 @@ static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
 							struct kvm_xen_hcall *hc)
 {
 	struct kvm_xen_singleshot oneshot;
+	int r;
 
-	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[2], &oneshot,
+	r = kvm_xen_read_guest_virt(vcpu, hc->args[2], &oneshot,
 				    hc->longmode ? sizeof(oneshot) :
-						   KVM_XEN_COMPAT_SINGLESHOT_SIZE))
-		return kvm_xen_hcall_fault(hc);
-
+						   KVM_XEN_COMPAT_SINGLESHOT_SIZE);
 	/* The flags are ignored; Xen does so since 4.18. */
-	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns, false);
-	return kvm_xen_hcall_done(hc, 0);
+	if (!r)
+		kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+
+	return kvm_xen_hcall_done(hc, r);
 }
 
 /* Is there a vCPU that the guest knows by @xen_vcpu_id? */
@@ -287,7 +272,7 @@ static bool kvm_xen_vcpu_exists(struct kvm *kvm, u32 xen_vcpu_id)
  * The singleshot timer is a vCPU's own: -EINVAL for another one.  One that does
  * not exist is left to userspace, which knows best (Xen: -ENOENT).
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
  *
  * Return: whether the call was handled.
  */
@@ -329,6 +314,7 @@ enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_
 enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
 	u64 expires = hc->args[0];
+	u64 now;
 
 	if (!vcpu->arch.xen.timer_port)
 		return KVM_XEN_HCALL_NOT_MINE;
@@ -336,10 +322,15 @@ enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm
 	if (!hc->longmode)
 		expires |= hc->args[1] << 32;
 
-	if (expires)
-		kvm_xen_start_timer(vcpu, expires, true);
-	else
+	if (!expires) {
 		kvm_xen_stop_timer(vcpu);
+		return kvm_xen_hcall_done(hc, 0);
+	}
 
+	now = kvm_xen_guest_now(vcpu, NULL);
+	if ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS)
+		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
+
+	kvm_xen_start_timer(vcpu, expires);
 	return kvm_xen_hcall_done(hc, 0);
 }

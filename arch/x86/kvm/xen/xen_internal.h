@@ -98,7 +98,6 @@ static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
  * @result: what the guest finds in RAX
  * @cpl: privilege of the caller
  * @longmode: whether the call was made from 64-bit code
- * @atomic: whether interrupts are off, so that nothing may sleep or fault
  */
 struct kvm_xen_hcall {
 	u64 nr;
@@ -106,14 +105,11 @@ struct kvm_xen_hcall {
 	u64 result;
 	u8 cpl;
 	bool longmode;
-	bool atomic;
 };
 
 /*
  * What a hypercall handler says.  "Not mine" is no errno: an errno is what the
- * guest sees, and such a call goes to userspace with nothing changed.  Of an
- * atomic call, which may simply be out of reach, it says that the handler has
- * to be asked again where it can sleep.
+ * guest sees, and such a call goes to userspace with nothing changed.
  */
 enum kvm_xen_hcall_action {
 	KVM_XEN_HCALL_DONE,
@@ -132,67 +128,15 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_done(struct kvm_xen_hcall 
 	return KVM_XEN_HCALL_DONE;
 }
 
-/* An argument cannot be read.  In an atomic call it may only be swapped out. */
-static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall *hc)
-{
-	return hc->atomic ? KVM_XEN_HCALL_NOT_MINE : kvm_xen_hcall_done(hc, -EFAULT);
-}
-
 /* guest.c */
-bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
-			 bool can_sleep);
+bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+		       bool can_sleep);
+void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags);
 int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long len);
 int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len);
 u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
 u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc);
-int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
-			    void *data, unsigned int len);
-
-/**
- * kvm_xen_page_lock - get hold of a shared page
- * @gpc: cache of the page
- * @len: number of bytes that will be used, from the start of the structure
- * @flags: for kvm_xen_page_unlock()
- * @can_sleep: whether the page may be faulted in
- *
- * On success gpc->khva points to the structure, and stays valid until
- * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
- * gpc->locks are of one class.
- *
- * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
- * address space; without, any context but NMI and, on PREEMPT_RT, any that may
- * take a spinlock_t.
- *
- * Return: whether the page is accessible and locked.
- */
-#define kvm_xen_page_lock(gpc, len, flags, can_sleep)			\
-	__cond_lock(&(gpc)->lock, kvm_xen_try_lock_page(gpc, len, flags) ||	\
-		    __kvm_xen_page_lock(gpc, len, flags, can_sleep))
-
-/* Sparse knows of the lock from those who ask, not from here. */
-static inline bool kvm_xen_try_lock_page(struct gfn_to_pfn_cache *gpc, unsigned long len,
-					 unsigned long *flags)
-{
-	read_lock_irqsave(&gpc->lock, *flags);
-	if (likely(kvm_gpc_check(gpc, len))) {
-		__release(&gpc->lock);
-		return true;
-	}
-	read_unlock_irqrestore(&gpc->lock, *flags);
-	return false;
-}
-
-/**
- * kvm_xen_page_unlock - let go of a shared page
- * @gpc: cache of the page
- * @flags: from kvm_xen_page_lock()
- *
- * Context: any; ends what kvm_xen_page_lock() began.
- */
-static inline void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags)
-{
-	read_unlock_irqrestore(&gpc->lock, flags);
-}
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len);
 
 /*
  * Bits of 32-bit words in memory that the guest changes at the same time.
@@ -214,9 +158,8 @@ static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
 }
 
 /* evtchn.c */
-bool kvm_xen_upcall_due(struct kvm_vcpu *vcpu);
 int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
-int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port);
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
@@ -228,30 +171,12 @@ enum kvm_xen_hcall_action kvm_xen_event_channel_op(struct kvm_vcpu *vcpu,
 						   struct kvm_xen_hcall *hc);
 
 /* poll.c */
-void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
+void kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
 void kvm_xen_wake_poller(struct kvm_vcpu *vcpu);
 void kvm_xen_init_poll(struct kvm_vcpu *vcpu);
 void kvm_xen_destroy_poll(struct kvm_vcpu *vcpu);
 void kvm_xen_end_poll(struct kvm_vcpu *vcpu);
 enum kvm_xen_hcall_action kvm_xen_sched_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
-
-/**
- * kvm_xen_wake_pollers - a port became pending
- * @kvm: the VM
- * @port: the port
- *
- * Wakes all vCPUs that wait for @port or for any, whomever it is bound to, as
- * Xen's evtchn_check_pollers().  The caller has set the pending bit by a fully
- * ordered operation.
- *
- * Context: any but NMI.
- */
-static inline void kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
-{
-	/* Pairs with the barrier in kvm_xen_begin_poll(). */
-	if (unlikely(atomic_read(&kvm->arch.xen.nr_pollers)))
-		__kvm_xen_wake_pollers(kvm, port);
-}
 
 /* timer.c */
 void kvm_xen_init_timer(struct kvm_vcpu *vcpu);
