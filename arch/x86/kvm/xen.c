@@ -32,7 +32,7 @@ DEFINE_STATIC_KEY_DEFERRED_FALSE(kvm_xen_enabled, HZ);
 void kvm_xen_init_vm(struct kvm *kvm)
 {
 	mutex_init(&kvm->arch.xen.lock);
-	xa_init(&kvm->arch.xen.evtchn_ports);
+	kvm->arch.xen.abi = &kvm_xen_abi_2l[false];
 	kvm_gpc_init(&kvm->arch.xen.shinfo_cache, kvm);
 }
 
@@ -129,6 +129,10 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 	old_flags = config->flags;
 	WRITE_ONCE(config->flags, xhc->flags);
 	WRITE_ONCE(config->msr, xhc->msr);
+	/* On PREEMPT_RT gpc->lock sleeps. */
+	WRITE_ONCE(kvm->arch.xen.hcall_fastpath,
+		   !IS_ENABLED(CONFIG_PREEMPT_RT) && xhc->msr &&
+		   (xhc->flags & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL));
 
 	mutex_unlock(&kvm->arch.xen.lock);
 

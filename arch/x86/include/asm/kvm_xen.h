@@ -14,20 +14,34 @@
 #include <linux/mutex.h>
 #include <linux/seqlock.h>
 #include <linux/spinlock.h>
-#include <linux/xarray.h>
 
 #include <asm/pvclock-abi.h>
 
 /* The largest port number of any 2-level guest, plus one. */
 #define KVM_XEN_2L_NR_PORTS	4096
 
+/* How many targets of events are remembered for each VM. */
+#define KVM_XEN_NR_TARGETS	16
+
+/* Ports of EVTCHNOP_send by number, a page of pointers at a time. */
+#define KVM_XEN_PORTS_PER_PAGE	(PAGE_SIZE / sizeof(void *))
+
+struct kvm_xen_port_page {
+	struct kvm_xen_port __rcu *ports[KVM_XEN_PORTS_PER_PAGE];
+};
+
+struct kvm_xen_abi;
+struct kvm_xen_port;
+
 struct kvm_xen {
 	/* Serializes configuration and the VM attributes; see xen.c. */
 	struct mutex lock;
 
-	/* Written under @lock, read anywhere. */
+	/* Written under @lock, read anywhere; @abi follows from @long_mode. */
+	const struct kvm_xen_abi *abi;
 	u32 xen_version;
 	bool long_mode;
+	bool hcall_fastpath;	/* hypercalls may be tried in the exit fastpath */
 	bool runstate_update_flag;
 	u8 upcall_vector;
 
@@ -44,8 +58,11 @@ struct kvm_xen {
 		u32 written[4];
 	} compat_wc;
 
-	/* Ports of EVTCHNOP_send: changed under @lock, read in kvm->srcu. */
-	struct xarray evtchn_ports;
+	/* Changed under @lock, read in kvm->srcu; pages stay until the end. */
+	struct kvm_xen_port_page *port_pages[KVM_XEN_2L_NR_PORTS / KVM_XEN_PORTS_PER_PAGE];
+
+	/* vCPUs that events were for, by the low bits of vcpu_id. */
+	struct kvm_vcpu *targets[KVM_XEN_NR_TARGETS];
 
 	/* vCPUs in SCHEDOP_poll, by vcpu_idx; nr_pollers is its weight. */
 	atomic_t nr_pollers;
@@ -67,18 +84,52 @@ enum kvm_xen_poll_state {
 	KVM_XEN_POLL_DONE,
 };
 
+/**
+ * struct kvm_xen_hcall - a hypercall, decoded once
+ * @nr: hypercall number
+ * @args: arguments, zero-extended if the call is a 32-bit one
+ * @result: what the guest finds in RAX
+ * @cpl: privilege of the caller
+ * @longmode: whether the call was made from 64-bit code
+ * @atomic: whether interrupts are off, so that nothing may sleep or fault
+ *
+ * Of a vCPU, and used by its thread only.
+ */
+struct kvm_xen_hcall {
+	u64 nr;
+	u64 args[6];
+	u64 result;
+	u8 cpl;
+	bool longmode;
+	bool atomic;
+};
+
+/* Where the VMM has the frame that an entry of the guest's page tables names. */
+struct kvm_xen_frame {
+	u64 pte;
+	unsigned long hva;
+};
+
 struct kvm_vcpu_xen {
 	/* The Xen CPUID leaves, written by KVM_SET_CPUID2. */
 	struct kvm_hypervisor_cpuid cpuid;
 
-	/* Linear RIP of the hypercall that userspace is completing. */
+	/* The hypercall at hand, and its linear RIP while userspace completes it. */
+	struct kvm_xen_hcall hcall;
 	u64 hypercall_rip;
+
+	/* The last frames of page walks, by level from the page up to CR3's; see guest.c. */
+	struct kvm_xen_frame frames[6];
+	u64 frames_generation;
 
 	/* The guest's number for this vCPU, U32_MAX while unknown. */
 	u32 vcpu_id;
 
 	/* Local APIC vector of upcalls, 0 if there is none. */
 	u8 upcall_vector;
+
+	/* The exit fastpath found an upcall; for the vCPU thread only. */
+	bool upcall_found;
 
 	struct gfn_to_pfn_cache vcpu_info_cache;
 	struct gfn_to_pfn_cache vcpu_time_info_cache;
@@ -98,6 +149,9 @@ struct kvm_vcpu_xen {
 	spinlock_t timer_lock;	/* for what follows */
 	bool timer_due;
 	u64 timer_expires;	/* guest clock, 0 if not armed */
+	u64 timer_alarm;	/* when the host timer rings; 0 if it does not */
+	u64 timer_alarm_set;	/* when it was set ... */
+	unsigned long timer_alarm_jiffies;	/* ... by both clocks */
 	struct hrtimer timer;
 
 	/*

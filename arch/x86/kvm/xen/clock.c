@@ -310,6 +310,7 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 
 	if (long_mode != kvm->arch.xen.long_mode) {
 		WRITE_ONCE(kvm->arch.xen.long_mode, long_mode);
+		WRITE_ONCE(kvm->arch.xen.abi, &kvm_xen_abi_2l[long_mode]);
 
 		/*
 		 * Selector bits stand for other ports now.  All of them are
@@ -326,7 +327,7 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 }
 
 /**
- * kvm_xen_cpuid - the TSC leaves, as of now
+ * __kvm_xen_cpuid - the TSC leaves, as of now
  * @vcpu: the vCPU that executes CPUID
  * @entry: what userspace has set for this leaf
  * @eax: answer
@@ -339,13 +340,10 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
  *
  * Context: @vcpu's thread or an ioctl on it.
  */
-void kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
-		   u32 *eax, u32 *ecx, u32 *edx)
+void __kvm_xen_cpuid(struct kvm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry,
+		     u32 *eax, u32 *ecx, u32 *edx)
 {
-	u32 base = vcpu->arch.xen.cpuid.base;
-
-	if (!base || entry->function != (base | XEN_CPUID_LEAF(3)) ||
-	    entry->function > vcpu->arch.xen.cpuid.limit ||
+	if (entry->function > vcpu->arch.xen.cpuid.limit ||
 	    !(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))
 		return;
 

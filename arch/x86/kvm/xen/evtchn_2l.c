@@ -48,6 +48,7 @@ static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi
 {
 	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
 	unsigned long flags;
+	void *shinfo;
 	int r;
 
 	port = array_index_nospec(port, abi->nr_ports);
@@ -55,15 +56,23 @@ static int kvm_xen_2l_set_pending(struct kvm *kvm, const struct kvm_xen_abi *abi
 	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, can_sleep))
 		return KVM_XEN_EVTCHN_UNREACHABLE;
 
-	if (kvm_xen_test_and_set_bit(port, gpc->khva + abi->pending))
+	shinfo = gpc->khva;
+	if (kvm_xen_test_and_set_bit(port, shinfo + abi->pending))
 		r = KVM_XEN_EVTCHN_MERGED;
-	else if (kvm_xen_test_bit(port, gpc->khva + abi->mask))
+	else if (kvm_xen_test_bit(port, shinfo + abi->mask))
 		r = KVM_XEN_EVTCHN_MASKED;
 	else
 		r = KVM_XEN_EVTCHN_DELIVERED;
 
 	kvm_xen_page_unlock(gpc, flags);
 	return r;
+}
+
+static bool kvm_xen_2l_defer_selector(struct kvm_vcpu *vcpu, u32 sel)
+{
+	set_bit(sel, vcpu->arch.xen.deferred_sel);
+	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
+	return false;
 }
 
 /**
@@ -86,11 +95,8 @@ static bool kvm_xen_2l_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xen_
 	unsigned long flags;
 	bool notify;
 
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep)) {
-		set_bit(sel, vcpu->arch.xen.deferred_sel);
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
-		return false;
-	}
+	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep))
+		return kvm_xen_2l_defer_selector(vcpu, sel);
 
 	/* Bit 0 of the first word is bit 0 of evtchn_upcall_pending. */
 	notify = !kvm_xen_test_and_set_bit(sel, gpc->khva + abi->sel) &&

@@ -11,8 +11,11 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include "xen_internal.h"
+#include <linux/uaccess.h>
+
+#include "mmu.h"
 #include "x86.h"
+#include "xen_internal.h"
 
 /*
  * A page that is lost this often between mapping and locking counts as gone for
@@ -21,59 +24,35 @@
 #define KVM_XEN_MAX_REFRESH	16
 
 /**
- * kvm_xen_page_lock - get hold of a shared page
+ * __kvm_xen_page_lock - get hold of a shared page that is not mapped
  * @gpc: cache of the page
  * @len: number of bytes that will be used, from the start of the structure
  * @flags: for kvm_xen_page_unlock()
  * @can_sleep: whether the page may be faulted in
  *
- * On success gpc->khva points to the structure, and stays valid until
- * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
- * gpc->locks are of one class.
+ * The rare half of kvm_xen_page_lock().
  *
- * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
- * address space; without, any context but NMI and, on PREEMPT_RT, any that may
- * take a spinlock_t.
+ * Context: as kvm_xen_page_lock().
  *
  * Return: whether the page is accessible and locked.
  */
-bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
-		       bool can_sleep)
+bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+			 bool can_sleep)
 {
 	int tries = KVM_XEN_MAX_REFRESH;
 
-	for (;;) {
-		read_lock_irqsave(&gpc->lock, *flags);
-		if (kvm_gpc_check(gpc, len)) {
-			/* Sparse cannot follow a lock that is taken or not. */
-			__release(&gpc->lock);
-			return true;
-		}
-		read_unlock_irqrestore(&gpc->lock, *flags);
+	/* A refresh maps the memory of whoever calls it. */
+	if (!can_sleep || WARN_ON_ONCE(current->mm != gpc->kvm->mm))
+		return false;
 
-		if (!can_sleep || !tries--)
-			return false;
-
-		/* A refresh maps the memory of whoever calls it. */
-		if (WARN_ON_ONCE(current->mm != gpc->kvm->mm))
-			return false;
-
+	while (tries--) {
 		if (!READ_ONCE(gpc->active) || kvm_gpc_refresh(gpc, len))
 			return false;
-	}
-}
 
-/**
- * kvm_xen_page_unlock - let go of a shared page
- * @gpc: cache of the page
- * @flags: from kvm_xen_page_lock()
- *
- * Context: any; ends what kvm_xen_page_lock() began.
- */
-void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags)
-{
-	__acquire(&gpc->lock);
-	read_unlock_irqrestore(&gpc->lock, flags);
+		if (kvm_xen_try_lock_page(gpc, len, flags))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -166,23 +145,122 @@ u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc)
 	return kvm_gpc_is_hva_active(gpc) ? gpc->uhva : 0;
 }
 
+#ifdef CONFIG_X86_64
+/*
+ * Where has the VMM the frame that @pte names?  0 if nowhere.  The last answer for
+ * each @level is remembered: as long as the memslots are the same, so is the answer
+ * to the same question, whatever the guest does to its page tables.
+ */
+static unsigned long kvm_xen_frame_hva(struct kvm_vcpu *vcpu, struct kvm_memslots *slots,
+				       int level, u64 pte)
+{
+	struct kvm_xen_frame *frame = &vcpu->arch.xen.frames[level];
+	gfn_t gfn = (pte & GENMASK_ULL(51, PAGE_SHIFT)) >> PAGE_SHIFT;
+	struct kvm_memory_slot *slot;
+
+	if (likely(frame->pte == pte))
+		return frame->hva;
+
+	slot = __gfn_to_memslot(slots, gfn);
+	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
+		return 0;
+
+	frame->pte = pte;
+	frame->hva = __gfn_to_hva_memslot(slot, gfn);
+	return frame->hva;
+}
+
+/*
+ * Where has the VMM what 64-bit code of the guest's kernel finds at @gva?
+ *
+ * This walks page tables as they usually are: supervisor pages of 4 KiB or 2 MiB
+ * which have been accessed before, in present memory.  Whatever is different, a
+ * fault above all, is left to KVM's own walk, which takes ten times as long.
+ */
+static const void __user *kvm_xen_gva_to_hva(struct kvm_vcpu *vcpu, gva_t gva)
+{
+	struct kvm_memslots *slots = kvm_vcpu_memslots(vcpu);
+	int level = vcpu->arch.walk_mmu->cpu_role.base.level;
+	u64 pte = kvm_read_cr3(vcpu), all = _PAGE_USER, any = 0;
+	u64 generation = READ_ONCE(slots->generation);
+	unsigned long hva;
+	int shift;
+
+	if (unlikely(vcpu->arch.xen.frames_generation != generation)) {
+		memset(vcpu->arch.xen.frames, 0, sizeof(vcpu->arch.xen.frames));
+		vcpu->arch.xen.frames_generation = generation;
+	}
+
+	while ((hva = kvm_xen_frame_hva(vcpu, slots, level, pte)) && level--) {
+		shift = PAGE_SHIFT + 9 * level;
+		if (__get_user(pte, (u64 __user *)hva + (gva >> shift & 511)) ||
+		    (~pte & (_PAGE_PRESENT | _PAGE_ACCESSED)))
+			return NULL;
+
+		all &= pte;
+		any |= pte;
+		if (level && (pte & _PAGE_PSE)) {
+			if (level != 1 || (pte & GENMASK_ULL(PMD_SHIFT - 1, PAGE_SHIFT)))
+				return NULL;
+			pte |= gva & GENMASK_ULL(PMD_SHIFT - 1, PAGE_SHIFT);
+			level = 0;
+		}
+	}
+
+	/* User pages are subject to SMAP and keys, and NX may be reserved. */
+	if (!hva || all || ((any & _PAGE_NX) && !(vcpu->arch.efer & EFER_NX)))
+		return NULL;
+
+	return (void __user *)(hva + offset_in_page(gva));
+}
+
+static bool kvm_xen_read_guest_virt_64(struct kvm_vcpu *vcpu, gva_t gva, void *data,
+				       unsigned int len)
+{
+	const void __user *hva;
+
+	if (offset_in_page(gva) + len > PAGE_SIZE)
+		return false;
+
+	hva = kvm_xen_gva_to_hva(vcpu, gva);
+	return hva && !__copy_from_user_inatomic(data, hva, len);
+}
+#else
+static bool kvm_xen_read_guest_virt_64(struct kvm_vcpu *vcpu, gva_t gva, void *data,
+				       unsigned int len)
+{
+	return false;
+}
+#endif
+
 /**
  * kvm_xen_read_guest_virt - read a hypercall argument
  * @vcpu: the caller
+ * @hc: the call
  * @gva: address, as the guest sees it now
  * @data: where to
  * @len: bytes; the argument may be unaligned and cross pages
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
  *
- * Return: 0, or -EFAULT, which is the guest's answer: Xen injects no #PF.
+ * Return: 0, or -EFAULT, which is the guest's answer, as Xen injects no #PF;
+ * unless @hc is atomic, see kvm_xen_hcall_fault().
  */
-int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len)
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
+			    void *data, unsigned int len)
 {
 	struct x86_exception e;
+	bool ok;
 
-	if (kvm_read_guest_virt(vcpu, gva, data, len, &e) != X86EMUL_CONTINUE)
-		return -EFAULT;
+	/* With PAE paging, KVM's own walk may have to load the PDPTRs, and sleep. */
+	pagefault_disable();
+	ok = (hc->longmode && kvm_xen_read_guest_virt_64(vcpu, gva, data, len)) ||
+	     (hc->atomic && !is_pae_paging(vcpu) &&
+	      kvm_read_guest_virt(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE);
+	pagefault_enable();
 
-	return 0;
+	if (!ok && !hc->atomic)
+		ok = kvm_read_guest_virt(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE;
+
+	return ok ? 0 : -EFAULT;
 }

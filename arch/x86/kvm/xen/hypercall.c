@@ -5,6 +5,9 @@
  * Owns the hypercall page, the decoding of a call, its dispatch, and the exit to
  * userspace with what the kernel does not handle.  A call is decoded once; the
  * handlers, each in the file of its noun, see only struct kvm_xen_hcall.
+ *
+ * A call comes here twice if need be: first right after the exit, where it can be
+ * answered at once or not at all, then on the ordinary path.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -15,6 +18,7 @@
 #include <xen/interface/version.h>
 
 #include "hyperv.h"
+#include "pmu.h"
 #include "trace.h"
 #include "x86.h"
 #include "xen_internal.h"
@@ -45,42 +49,73 @@ static const kvm_xen_hcall_fn kvm_xen_hcalls[] = {
 	[__HYPERVISOR_event_channel_op]		= kvm_xen_event_channel_op,
 };
 
+/*
+ * Mode and privilege level of the caller are known already.  No call that the
+ * kernel handles has more than three arguments; the others are decoded by those
+ * who pass them on.
+ */
 static void kvm_xen_decode_hcall(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
-	hc->longmode = is_64_bit_hypercall(vcpu);
-	hc->cpl = kvm_x86_call(get_cpl)(vcpu);
-
 	if (hc->longmode) {
 		hc->nr = kvm_rax_read(vcpu);
 		hc->args[0] = kvm_rdi_read(vcpu);
 		hc->args[1] = kvm_rsi_read(vcpu);
 		hc->args[2] = kvm_rdx_read(vcpu);
-#ifdef CONFIG_X86_64
-		hc->args[3] = kvm_r10_read(vcpu);
-		hc->args[4] = kvm_r8_read(vcpu);
-		hc->args[5] = kvm_r9_read(vcpu);
-#endif
 	} else {
 		hc->nr = (u32)kvm_rax_read(vcpu);
 		hc->args[0] = (u32)kvm_rbx_read(vcpu);
 		hc->args[1] = (u32)kvm_rcx_read(vcpu);
 		hc->args[2] = (u32)kvm_rdx_read(vcpu);
-		hc->args[3] = (u32)kvm_rsi_read(vcpu);
-		hc->args[4] = (u32)kvm_rdi_read(vcpu);
-		hc->args[5] = (u32)kvm_rbp_read(vcpu);
 	}
+}
+
+static void kvm_xen_decode_more_args(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+#ifdef CONFIG_X86_64
+	if (hc->longmode) {
+		hc->args[3] = kvm_r10_read(vcpu);
+		hc->args[4] = kvm_r8_read(vcpu);
+		hc->args[5] = kvm_r9_read(vcpu);
+		return;
+	}
+#endif
+	hc->args[3] = (u32)kvm_rsi_read(vcpu);
+	hc->args[4] = (u32)kvm_rdi_read(vcpu);
+	hc->args[5] = (u32)kvm_rbp_read(vcpu);
+}
+
+/* Who handles calls with this number, if the kernel does so at all? */
+static __always_inline kvm_xen_hcall_fn kvm_xen_hcall_handler(u64 nr)
+{
+	if (nr >= ARRAY_SIZE(kvm_xen_hcalls))
+		return NULL;
+
+	return kvm_xen_hcalls[array_index_nospec((unsigned long)nr, ARRAY_SIZE(kvm_xen_hcalls))];
 }
 
 static enum kvm_xen_hcall_action kvm_xen_dispatch(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
-	kvm_xen_hcall_fn fn;
+	kvm_xen_hcall_fn fn = kvm_xen_hcall_handler(hc->nr);
 
 	/* Xen refuses all calls of less privileged code; userspace does so. */
-	if (hc->cpl || hc->nr >= ARRAY_SIZE(kvm_xen_hcalls))
-		return KVM_XEN_HCALL_NOT_MINE;
+	return fn && !hc->cpl ? fn(vcpu, hc) : KVM_XEN_HCALL_NOT_MINE;
+}
 
-	fn = kvm_xen_hcalls[array_index_nospec((unsigned long)hc->nr, ARRAY_SIZE(kvm_xen_hcalls))];
-	return fn ? fn(vcpu, hc) : KVM_XEN_HCALL_NOT_MINE;
+/* The kernel has an answer.  The result is that of kvm_skip_emulated_instruction(). */
+static int kvm_xen_answer_hcall(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc)
+{
+	++vcpu->stat.xen_hypercalls;
+	kvm_rax_write(vcpu, hc->result);
+	return kvm_skip_emulated_instruction(vcpu);
+}
+
+static void kvm_xen_trace_hcall(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	if (trace_kvm_xen_hypercall_enabled()) {
+		kvm_xen_decode_more_args(vcpu, hc);
+		trace_kvm_xen_hypercall(hc->cpl, hc->nr, hc->args[0], hc->args[1], hc->args[2],
+					hc->args[3], hc->args[4], hc->args[5]);
+	}
 }
 
 static int kvm_xen_complete_hcall(struct kvm_vcpu *vcpu)
@@ -93,11 +128,12 @@ static int kvm_xen_complete_hcall(struct kvm_vcpu *vcpu)
 	return kvm_skip_emulated_instruction(vcpu);
 }
 
-static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc)
+static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
 	struct kvm_xen_exit *exit = &vcpu->run->xen;
 
 	++vcpu->stat.xen_hypercalls_user;
+	kvm_xen_decode_more_args(vcpu, hc);
 
 	vcpu->run->exit_reason = KVM_EXIT_XEN;
 	exit->type = KVM_EXIT_XEN_HCALL;
@@ -122,7 +158,7 @@ static int kvm_xen_exit_to_userspace(struct kvm_vcpu *vcpu, const struct kvm_xen
  */
 int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 {
-	struct kvm_xen_hcall hc = {};
+	struct kvm_xen_hcall *hc = &vcpu->arch.xen.hcall;
 
 	/*
 	 * Hyper-V's hypercall page sets bit 31 when it has to share the
@@ -133,17 +169,110 @@ int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 	    (kvm_hv_hypercall_enabled(vcpu) && (kvm_rax_read(vcpu) & BIT(31))))
 		return kvm_hv_hypercall(vcpu);
 
-	kvm_xen_decode_hcall(vcpu, &hc);
-	trace_kvm_xen_hypercall(hc.cpl, hc.nr, hc.args[0], hc.args[1], hc.args[2],
-				hc.args[3], hc.args[4], hc.args[5]);
+	hc->longmode = is_64_bit_hypercall(vcpu);
+	hc->cpl = kvm_x86_call(get_cpl)(vcpu);
+	kvm_xen_decode_hcall(vcpu, hc);
+	kvm_xen_trace_hcall(vcpu, hc);
 
-	if (kvm_xen_dispatch(vcpu, &hc) == KVM_XEN_HCALL_NOT_MINE)
-		return kvm_xen_exit_to_userspace(vcpu, &hc);
+	if (kvm_xen_dispatch(vcpu, hc) == KVM_XEN_HCALL_NOT_MINE)
+		return kvm_xen_exit_to_userspace(vcpu, hc);
+
+	return kvm_xen_answer_hcall(vcpu, hc);
+}
+
+/*
+ * XENVER_version, the call that guests make to do nothing.  There are only registers
+ * to read, so kvm->srcu is needed just for what a virtual PMU may count.
+ */
+static __always_inline fastpath_t kvm_xen_version_fastpath(struct kvm_vcpu *vcpu, u32 version)
+{
+	bool pmu = !bitmap_empty(vcpu_to_pmu(vcpu)->all_valid_pmc_idx, X86_PMC_IDX_MAX);
+	int r;
 
 	++vcpu->stat.xen_hypercalls;
-	kvm_rax_write(vcpu, hc.result);
-	return kvm_skip_emulated_instruction(vcpu);
+	++vcpu->stat.xen_hypercalls_fast;
+	kvm_rax_write(vcpu, version);
+
+	if (pmu)
+		kvm_vcpu_srcu_read_lock(vcpu);
+	r = kvm_skip_emulated_instruction(vcpu);
+	if (pmu)
+		kvm_vcpu_srcu_read_unlock(vcpu);
+
+	return likely(r) ? EXIT_FASTPATH_REENTER_GUEST : EXIT_FASTPATH_EXIT_USERSPACE;
 }
+
+/* Not inlined, for what would have to be saved on the stack for it. */
+static noinline fastpath_t kvm_xen_call_fastpath(struct kvm_vcpu *vcpu, kvm_xen_hcall_fn fn,
+					bool longmode)
+{
+	struct kvm_xen_hcall *hc = &vcpu->arch.xen.hcall;
+	fastpath_t ret = EXIT_FASTPATH_NONE;
+
+	hc->cpl = 0;
+	hc->longmode = longmode;
+	hc->atomic = true;
+	kvm_xen_decode_hcall(vcpu, hc);
+
+	kvm_vcpu_srcu_read_lock(vcpu);
+	if (fn(vcpu, hc) == KVM_XEN_HCALL_DONE) {
+		kvm_xen_trace_hcall(vcpu, hc);
+		++vcpu->stat.xen_hypercalls_fast;
+		ret = kvm_xen_answer_hcall(vcpu, hc) ? EXIT_FASTPATH_REENTER_GUEST :
+						       EXIT_FASTPATH_EXIT_USERSPACE;
+	}
+	kvm_vcpu_srcu_read_unlock(vcpu);
+
+	hc->atomic = false;
+	return ret;
+}
+
+/**
+ * kvm_xen_hypercall_fastpath - try to answer a hypercall right after the exit
+ * @vcpu: the caller, not in a nested guest
+ * @cpl: its privilege level
+ * @longmode: whether it executes 64-bit code
+ *
+ * Either the call is answered here, or kvm_xen_hypercall() finds everything as
+ * if it had not been tried.
+ *
+ * Context: @vcpu's thread between exit and entry: interrupts off, kvm->srcu not
+ * held.  Its next RIP is known, so that skipping the instruction does not sleep.
+ *
+ * Return: EXIT_FASTPATH_NONE to go the ordinary path.
+ */
+fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cpl, bool longmode)
+{
+	u64 nr = kvm_rax_read(vcpu);
+	fastpath_t ret;
+	u32 version;
+
+	/* What is Hyper-V's is told apart later. */
+	if (cpl || !READ_ONCE(vcpu->kvm->arch.xen.hcall_fastpath) ||
+	    kvm_hv_hypercall_enabled(vcpu) || vcpu->arch.guest_state_protected)
+		return EXIT_FASTPATH_NONE;
+
+	version = READ_ONCE(vcpu->kvm->arch.xen.xen_version);
+	if (nr == __HYPERVISOR_xen_version && version &&
+	    (u32)(longmode ? kvm_rdi_read(vcpu) : kvm_rbx_read(vcpu)) == XENVER_version &&
+	    !trace_kvm_xen_hypercall_enabled()) {
+		ret = kvm_xen_version_fastpath(vcpu, version);
+	} else {
+		kvm_xen_hcall_fn fn = kvm_xen_hcall_handler(nr);
+
+		/* Do not make what goes to the VMM slower. */
+		if (!fn)
+			return EXIT_FASTPATH_NONE;
+		ret = kvm_xen_call_fastpath(vcpu, fn, longmode);
+	}
+
+	/* Xen looks at the flag before each entry, whoever has set it. */
+	if (ret == EXIT_FASTPATH_REENTER_GUEST && unlikely(kvm_xen_upcall_likely(vcpu)))
+		vcpu->arch.xen.upcall_found = true;
+
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvm_xen_hypercall_fastpath);
 
 /* One stub per hypercall number: mov $nr,%eax; vmcall; ret. */
 static void kvm_xen_fill_hypercall_page(struct kvm_vcpu *vcpu, u8 *page)

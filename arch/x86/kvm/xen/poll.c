@@ -60,25 +60,17 @@ void kvm_xen_wake_poller(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_xen_wake_pollers - a port became pending
+ * __kvm_xen_wake_pollers - a port became pending, and some vCPUs poll
  * @kvm: the VM
  * @port: the port
  *
- * Wakes all vCPUs that wait for @port or for any, whomever it is bound to, as
- * Xen's evtchn_check_pollers().  The caller has set the pending bit by a fully
- * ordered operation.
- *
- * Context: any but NMI.
+ * Context: as kvm_xen_wake_pollers(), of which it is the rare half.
  */
-void kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
+void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 	u32 wanted;
-
-	/* Pairs with the barrier in kvm_xen_begin_poll(). */
-	if (likely(!atomic_read(&kvm->arch.xen.nr_pollers)))
-		return;
 
 	for_each_set_bit(i, kvm->arch.xen.poll_mask, atomic_read(&kvm->online_vcpus)) {
 		vcpu = kvm_get_vcpu(kvm, i);
@@ -181,14 +173,15 @@ static bool kvm_xen_interrupt_deliverable(struct kvm_vcpu *vcpu)
  * Is one of the ports pending?  In order, and no further than necessary: a bad
  * element after a pending one is never looked at.
  */
-static int kvm_xen_poll_ports(struct kvm_vcpu *vcpu, const struct kvm_xen_sched_poll *poll)
+static int kvm_xen_poll_ports(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc,
+			      const struct kvm_xen_sched_poll *poll)
 {
 	const struct kvm_xen_abi *abi = kvm_xen_abi(vcpu->kvm);
 	u32 i, port = KVM_XEN_POLL_ANY_PORT;
 	int r;
 
 	for (i = 0; i < poll->nr_ports; i++) {
-		r = kvm_xen_read_guest_virt(vcpu, poll->ports + i * sizeof(port), &port,
+		r = kvm_xen_read_guest_virt(vcpu, hc, poll->ports + i * sizeof(port), &port,
 					    sizeof(port));
 		if (r)
 			return r;
@@ -222,16 +215,16 @@ static bool kvm_xen_arm_poll_timeout(struct kvm_vcpu *vcpu, u64 timeout)
 	return true;
 }
 
-static int kvm_xen_read_sched_poll(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc,
+static int kvm_xen_read_sched_poll(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc,
 				   struct kvm_xen_sched_poll *poll)
 {
 	struct kvm_xen_compat_sched_poll compat;
 	int r;
 
 	if (hc->longmode)
-		return kvm_xen_read_guest_virt(vcpu, hc->args[1], poll, sizeof(*poll));
+		return kvm_xen_read_guest_virt(vcpu, hc, hc->args[1], poll, sizeof(*poll));
 
-	r = kvm_xen_read_guest_virt(vcpu, hc->args[1], &compat, sizeof(compat));
+	r = kvm_xen_read_guest_virt(vcpu, hc, hc->args[1], &compat, sizeof(compat));
 	if (!r) {
 		poll->ports = compat.ports;
 		poll->nr_ports = compat.nr_ports;
@@ -258,7 +251,7 @@ static enum kvm_xen_hcall_action kvm_xen_schedop_poll(struct kvm_vcpu *vcpu,
 	if (kvm_xen_interrupt_deliverable(vcpu))
 		goto out;
 
-	r = kvm_xen_poll_ports(vcpu, &poll);
+	r = kvm_xen_poll_ports(vcpu, hc, &poll);
 	if (r || (poll.timeout && !kvm_xen_arm_poll_timeout(vcpu, poll.timeout)))
 		goto out;
 
@@ -279,12 +272,15 @@ out:
  * VMM does not promise the one or keeps the local APIC from the other, it is a
  * yield, which the guest takes for a poll that ended early.
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep, so no atomic calls.
  *
  * Return: whether the call was handled.
  */
 enum kvm_xen_hcall_action kvm_xen_sched_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
+	if (hc->atomic)
+		return KVM_XEN_HCALL_NOT_MINE;
+
 	switch (kvm_xen_hcall_cmd(hc)) {
 	case SCHEDOP_poll:
 		if (lapic_in_kernel(vcpu) &&

@@ -273,6 +273,7 @@ void __kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu)
 	kvm_xen_account_runstate(vcpu, RUNSTATE_blocked, true);
 	if (!kvm_is_error_gpa(vcpu->arch.xen.runstate_gpa))
 		kvm_xen_write_runstate(vcpu, false);
+	kvm_xen_move_alarm(vcpu);
 
 	/* The thread may not lose its CPU, so ask for set_running() here. */
 	kvm_make_request(KVM_REQ_STEAL_UPDATE, vcpu);

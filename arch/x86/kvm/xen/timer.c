@@ -51,7 +51,7 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, false);
+	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port);
 	if (kvm_xen_timer_undelivered(r)) {
 		vcpu->arch.xen.timer_due = true;
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
@@ -62,24 +62,34 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 	atomic64_inc(&vcpu->stat.xen_timer_fires);
 }
 
-/* Fire if the deadline has come, or else set the alarm. */
-static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
+/* Fire if the deadline has come, or else set the alarm, both as of @now. */
+static void __kvm_xen_program_timer(struct kvm_vcpu *vcpu, u64 now, s64 host_now)
 {
-	s64 host_now, delta;
-	u64 now;
+	s64 delta = vcpu->arch.xen.timer_expires - now;
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	now = kvm_xen_guest_now(vcpu, &host_now);
-	delta = vcpu->arch.xen.timer_expires - now;
 	trace_kvm_xen_timer(vcpu->vcpu_id, vcpu->arch.xen.timer_expires, now);
 
 	/* Deadlines from 2^63 on are negative for Xen, too, hence past. */
-	if ((s64)vcpu->arch.xen.timer_expires < 0 || delta <= 0)
+	if ((s64)vcpu->arch.xen.timer_expires < 0 || delta <= 0) {
 		kvm_xen_fire_timer(vcpu);
-	else
-		hrtimer_start(&vcpu->arch.xen.timer, kvm_xen_host_expiry(host_now, delta),
-			      HRTIMER_MODE_ABS);
+		return;
+	}
+
+	vcpu->arch.xen.timer_alarm = vcpu->arch.xen.timer_expires;
+	vcpu->arch.xen.timer_alarm_set = now;
+	vcpu->arch.xen.timer_alarm_jiffies = jiffies;
+	hrtimer_start(&vcpu->arch.xen.timer, kvm_xen_host_expiry(host_now, delta),
+		      HRTIMER_MODE_ABS);
+}
+
+static void kvm_xen_program_timer(struct kvm_vcpu *vcpu)
+{
+	s64 host_now;
+	u64 now = kvm_xen_guest_now(vcpu, &host_now);
+
+	__kvm_xen_program_timer(vcpu, now, host_now);
 }
 
 static enum hrtimer_restart kvm_xen_timer_callback(struct hrtimer *timer)
@@ -88,12 +98,24 @@ static enum hrtimer_restart kvm_xen_timer_callback(struct hrtimer *timer)
 	unsigned long flags;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	/* Unless it has been set again while this waited for the lock. */
+	if (!hrtimer_is_queued(timer))
+		vcpu->arch.xen.timer_alarm = 0;
 	if (vcpu->arch.xen.timer_expires && !vcpu->arch.xen.timer_due)
 		kvm_xen_program_timer(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 
 	/* Re-armed above, if at all. */
 	return HRTIMER_NORESTART;
+}
+
+static void kvm_xen_cancel_alarm(struct kvm_vcpu *vcpu)
+{
+	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
+
+	vcpu->arch.xen.timer_alarm = 0;
+	/* A callback that runs already finds nothing to do. */
+	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
 }
 
 static void kvm_xen_stop_timer(struct kvm_vcpu *vcpu)
@@ -103,22 +125,63 @@ static void kvm_xen_stop_timer(struct kvm_vcpu *vcpu)
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
 	vcpu->arch.xen.timer_expires = 0;
 	vcpu->arch.xen.timer_due = false;
-	/* A callback that runs already finds nothing to do. */
-	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
+	kvm_xen_cancel_alarm(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
-/* Replace the deadline, an overdue one included.  0 cannot be a deadline. */
-static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires)
+/*
+ * Does the alarm ring in time for @expires as well?  It looks at the deadline then,
+ * and is set anew for the rest.  Without the clock being read: so not if the deadline
+ * is a negative one, or perhaps too far ahead of when the clock was last read.  Nor if
+ * that is long ago, for the host's clock and the guest's drift apart.
+ */
+static bool kvm_xen_alarm_suffices(struct kvm_vcpu *vcpu, u64 expires)
+{
+	u64 alarm = vcpu->arch.xen.timer_alarm;
+
+	return alarm && (s64)expires >= (s64)alarm &&
+	       expires - vcpu->arch.xen.timer_alarm_set < KVM_XEN_HUGE_TIMEOUT_NS &&
+	       time_before(jiffies, vcpu->arch.xen.timer_alarm_jiffies + HZ);
+}
+
+/*
+ * Replace the deadline, an overdue one included.  0 cannot be a deadline.  If it is
+ * @bounded, one that only a confused guest can mean becomes 100 ms from now.
+ *
+ * Guests mostly postpone their deadline, again and again.  The alarm then stays
+ * where it is, until it rings or the vCPU sleeps, see kvm_xen_move_alarm().  If an
+ * old alarm rings although the new deadline has passed already, it finds nothing
+ * to do.
+ */
+static void kvm_xen_start_timer(struct kvm_vcpu *vcpu, u64 expires, bool bounded)
 {
 	unsigned long flags;
+	s64 host_now;
+	u64 now;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
-	vcpu->arch.xen.timer_expires = expires ?: 1;
 	vcpu->arch.xen.timer_due = false;
-	hrtimer_try_to_cancel(&vcpu->arch.xen.timer);
-	kvm_xen_program_timer(vcpu);
+	if (kvm_xen_alarm_suffices(vcpu, expires)) {
+		vcpu->arch.xen.timer_expires = expires;
+	} else {
+		now = kvm_xen_guest_now(vcpu, &host_now);
+		if (bounded &&
+		    ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS))
+			expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
+
+		vcpu->arch.xen.timer_expires = expires ?: 1;
+		__kvm_xen_program_timer(vcpu, now, host_now);
+	}
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+}
+
+/* Set the alarm for the deadline that is yet to come, or stop it if there is none. */
+static void kvm_xen_set_alarm(struct kvm_vcpu *vcpu)
+{
+	if (vcpu->arch.xen.timer_expires && !vcpu->arch.xen.timer_due)
+		kvm_xen_program_timer(vcpu);
+	else if (vcpu->arch.xen.timer_alarm)
+		kvm_xen_cancel_alarm(vcpu);
 }
 
 /**
@@ -134,8 +197,26 @@ void kvm_xen_reprogram_timer(struct kvm_vcpu *vcpu)
 	unsigned long flags;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
-	if (vcpu->arch.xen.timer_expires && !vcpu->arch.xen.timer_due)
-		kvm_xen_program_timer(vcpu);
+	kvm_xen_set_alarm(vcpu);
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+}
+
+/**
+ * kvm_xen_move_alarm - the vCPU is about to sleep
+ * @vcpu: the vCPU
+ *
+ * While it runs, an alarm that rings early costs little.  A CPU that sleeps is not
+ * to be woken up for nothing.
+ *
+ * Context: @vcpu's thread.
+ */
+void kvm_xen_move_alarm(struct kvm_vcpu *vcpu)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	if (vcpu->arch.xen.timer_alarm != vcpu->arch.xen.timer_expires)
+		kvm_xen_set_alarm(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
@@ -204,7 +285,7 @@ int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	kvm_xen_stop_timer(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
 	if (data->u.timer.port && data->u.timer.expires_ns)
-		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns);
+		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns, false);
 
 	return 0;
 }
@@ -239,16 +320,15 @@ static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
 							struct kvm_xen_hcall *hc)
 {
 	struct kvm_xen_singleshot oneshot;
-	int r;
 
-	r = kvm_xen_read_guest_virt(vcpu, hc->args[2], &oneshot,
+	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[2], &oneshot,
 				    hc->longmode ? sizeof(oneshot) :
-						   KVM_XEN_COMPAT_SINGLESHOT_SIZE);
-	/* The flags are ignored; Xen does so since 4.18. */
-	if (!r)
-		kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns);
+						   KVM_XEN_COMPAT_SINGLESHOT_SIZE))
+		return kvm_xen_hcall_fault(hc);
 
-	return kvm_xen_hcall_done(hc, r);
+	/* The flags are ignored; Xen does so since 4.18. */
+	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns, false);
+	return kvm_xen_hcall_done(hc, 0);
 }
 
 /* Is there a vCPU that the guest knows by @xen_vcpu_id? */
@@ -272,7 +352,7 @@ static bool kvm_xen_vcpu_exists(struct kvm *kvm, u32 xen_vcpu_id)
  * The singleshot timer is a vCPU's own: -EINVAL for another one.  One that does
  * not exist is left to userspace, which knows best (Xen: -ENOENT).
  *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
  *
  * Return: whether the call was handled.
  */
@@ -314,7 +394,6 @@ enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_
 enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
 {
 	u64 expires = hc->args[0];
-	u64 now;
 
 	if (!vcpu->arch.xen.timer_port)
 		return KVM_XEN_HCALL_NOT_MINE;
@@ -322,15 +401,10 @@ enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm
 	if (!hc->longmode)
 		expires |= hc->args[1] << 32;
 
-	if (!expires) {
+	if (expires)
+		kvm_xen_start_timer(vcpu, expires, true);
+	else
 		kvm_xen_stop_timer(vcpu);
-		return kvm_xen_hcall_done(hc, 0);
-	}
 
-	now = kvm_xen_guest_now(vcpu, NULL);
-	if ((s64)expires < 0 || (s64)(expires - now) >= KVM_XEN_HUGE_TIMEOUT_NS)
-		expires = now + KVM_XEN_HUGE_TIMEOUT_INSTEAD_NS;
-
-	kvm_xen_start_timer(vcpu, expires);
 	return kvm_xen_hcall_done(hc, 0);
 }

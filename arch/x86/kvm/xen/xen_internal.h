@@ -5,7 +5,9 @@
  *   xen.c            life cycle, configuration, attributes
  *   xen/hypercall.c  hypercall page, decoding, dispatch, KVM_EXIT_XEN
  *   xen/guest.c      access to the guest's shared pages and arguments
- *   xen/evtchn.c     ports, routing, deferred delivery, upcalls
+ *   xen/evtchn.c     raising events, routing, deferred delivery
+ *   xen/ports.c      ports of EVTCHNOP_send
+ *   xen/upcall.c     upcalls
  *   xen/evtchn_2l.c  the 2-level event channel ABI
  *   xen/poll.c       SCHEDOP_poll and SCHEDOP_yield
  *   xen/timer.c      VIRQ_TIMER
@@ -23,7 +25,8 @@
  *
  * No page of the guest is used without gpc->lock and a successful
  * kvm_gpc_check(), so none is used after the memory behind it has gone: the
- * MMU notifier, its release included, invalidates the cache first.
+ * MMU notifier, its release included, invalidates the cache first.  (One byte is
+ * read without, for a hint; see kvm_xen_upcall_likely().)
  *
  * The guest's mode and ABI are latched once per operation, by kvm_xen_abi().
  */
@@ -31,6 +34,7 @@
 #define __ARCH_X86_KVM_XEN_INTERNAL_H__
 
 #include <linux/kvm_host.h>
+#include <linux/uaccess.h>
 
 #include <asm/rmwcc.h>
 #include <xen/interface/xen.h>
@@ -81,7 +85,7 @@ extern const struct kvm_xen_abi kvm_xen_abi_2l[2];
 /* Latch the guest's layout and event channel ABI for one operation. */
 static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
 {
-	return &kvm_xen_abi_2l[READ_ONCE(kvm->arch.xen.long_mode)];
+	return READ_ONCE(kvm->arch.xen.abi);
 }
 
 /* Outcomes of raising an event, besides errnos. */
@@ -91,25 +95,11 @@ static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
 /* The page is out of reach and nothing has been changed. */
 #define KVM_XEN_EVTCHN_UNREACHABLE	3
 
-/**
- * struct kvm_xen_hcall - a hypercall, decoded once
- * @nr: hypercall number
- * @args: arguments, zero-extended if the call is a 32-bit one
- * @result: what the guest finds in RAX
- * @cpl: privilege of the caller
- * @longmode: whether the call was made from 64-bit code
- */
-struct kvm_xen_hcall {
-	u64 nr;
-	u64 args[6];
-	u64 result;
-	u8 cpl;
-	bool longmode;
-};
-
 /*
  * What a hypercall handler says.  "Not mine" is no errno: an errno is what the
- * guest sees, and such a call goes to userspace with nothing changed.
+ * guest sees, and such a call goes to userspace with nothing changed.  Of an
+ * atomic call, which may simply be out of reach, it says that the handler has
+ * to be asked again where it can sleep.
  */
 enum kvm_xen_hcall_action {
 	KVM_XEN_HCALL_DONE,
@@ -128,15 +118,67 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_done(struct kvm_xen_hcall 
 	return KVM_XEN_HCALL_DONE;
 }
 
+/* An argument cannot be read.  In an atomic call it may only be swapped out. */
+static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall *hc)
+{
+	return hc->atomic ? KVM_XEN_HCALL_NOT_MINE : kvm_xen_hcall_done(hc, -EFAULT);
+}
+
 /* guest.c */
-bool kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
-		       bool can_sleep);
-void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags);
+bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
+			 bool can_sleep);
 int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long len);
 int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsigned long len);
 u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
 u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc);
-int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len);
+int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
+			    void *data, unsigned int len);
+
+/**
+ * kvm_xen_page_lock - get hold of a shared page
+ * @gpc: cache of the page
+ * @len: number of bytes that will be used, from the start of the structure
+ * @flags: for kvm_xen_page_unlock()
+ * @can_sleep: whether the page may be faulted in
+ *
+ * On success gpc->khva points to the structure, and stays valid until
+ * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
+ * gpc->locks are of one class.
+ *
+ * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
+ * address space; without, any context but NMI and, on PREEMPT_RT, any that may
+ * take a spinlock_t.
+ *
+ * Return: whether the page is accessible and locked.
+ */
+#define kvm_xen_page_lock(gpc, len, flags, can_sleep)			\
+	__cond_lock(&(gpc)->lock, kvm_xen_try_lock_page(gpc, len, flags) ||	\
+		    __kvm_xen_page_lock(gpc, len, flags, can_sleep))
+
+/* Sparse knows of the lock from those who ask, not from here. */
+static inline bool kvm_xen_try_lock_page(struct gfn_to_pfn_cache *gpc, unsigned long len,
+					 unsigned long *flags)
+{
+	read_lock_irqsave(&gpc->lock, *flags);
+	if (likely(kvm_gpc_check(gpc, len))) {
+		__release(&gpc->lock);
+		return true;
+	}
+	read_unlock_irqrestore(&gpc->lock, *flags);
+	return false;
+}
+
+/**
+ * kvm_xen_page_unlock - let go of a shared page
+ * @gpc: cache of the page
+ * @flags: from kvm_xen_page_lock()
+ *
+ * Context: any; ends what kvm_xen_page_lock() began.
+ */
+static inline void kvm_xen_page_unlock(struct gfn_to_pfn_cache *gpc, unsigned long flags)
+{
+	read_unlock_irqrestore(&gpc->lock, flags);
+}
 
 /*
  * Bits of 32-bit words in memory that the guest changes at the same time.
@@ -157,31 +199,96 @@ static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
 	return READ_ONCE(((const u32 *)base)[nr / 32]) & BIT(nr % 32);
 }
 
+/*
+ * Does @vcpu's guest seem to want an upcall by the VM-wide vector?
+ *
+ * To be found out in a few instructions, without a lock.  So the page may be about
+ * to go away: the read may fault, though only on an address of the kernel, and the
+ * answer is only a hint to look again.
+ */
+static inline bool kvm_xen_upcall_likely(struct kvm_vcpu *vcpu)
+{
+	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
+	u8 *flag = READ_ONCE(gpc->khva);
+	u8 pending;
+
+	if (!flag || !READ_ONCE(gpc->valid))
+		return false;
+
+	__get_kernel_nofault(&pending, flag, u8, fault);
+	return unlikely(pending) && READ_ONCE(vcpu->kvm->arch.xen.upcall_vector);
+fault:
+	return false;
+}
+
 /* evtchn.c */
 int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
-int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
-int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port);
+
+/*
+ * kvm_get_vcpu_by_id() for those who do it all the time.  A vCPU that was found once
+ * is there as long as its VM, and so is what has been remembered of it.
+ */
+static inline struct kvm_vcpu *kvm_xen_find_vcpu(struct kvm *kvm, u32 vcpu_id)
+{
+	struct kvm_vcpu **target = &kvm->arch.xen.targets[vcpu_id % KVM_XEN_NR_TARGETS];
+	struct kvm_vcpu *vcpu = READ_ONCE(*target);
+
+	if (likely(vcpu && vcpu->vcpu_id == vcpu_id))
+		return vcpu;
+
+	vcpu = kvm_get_vcpu_by_id(kvm, vcpu_id);
+	if (vcpu)
+		smp_store_release(target, vcpu);	/* pairs with READ_ONCE() above */
+	return vcpu;
+}
+
+/* ports.c */
+int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 void kvm_xen_destroy_ports(struct kvm *kvm);
 enum kvm_xen_hcall_action kvm_xen_event_channel_op(struct kvm_vcpu *vcpu,
 						   struct kvm_xen_hcall *hc);
 
+/* upcall.c */
+void kvm_xen_notify(struct kvm_vcpu *vcpu);
+
 /* poll.c */
-void kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
+void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
 void kvm_xen_wake_poller(struct kvm_vcpu *vcpu);
 void kvm_xen_init_poll(struct kvm_vcpu *vcpu);
 void kvm_xen_destroy_poll(struct kvm_vcpu *vcpu);
 void kvm_xen_end_poll(struct kvm_vcpu *vcpu);
 enum kvm_xen_hcall_action kvm_xen_sched_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
 
+/**
+ * kvm_xen_wake_pollers - a port became pending
+ * @kvm: the VM
+ * @port: the port
+ *
+ * Wakes all vCPUs that wait for @port or for any, whomever it is bound to, as
+ * Xen's evtchn_check_pollers().  The caller has set the pending bit by a fully
+ * ordered operation.
+ *
+ * Context: any but NMI.
+ */
+static inline void kvm_xen_wake_pollers(struct kvm *kvm, u32 port)
+{
+	/* Pairs with the barrier in kvm_xen_begin_poll(). */
+	if (unlikely(atomic_read(&kvm->arch.xen.nr_pollers)))
+		__kvm_xen_wake_pollers(kvm, port);
+}
+
 /* timer.c */
 void kvm_xen_init_timer(struct kvm_vcpu *vcpu);
 void kvm_xen_destroy_timer(struct kvm_vcpu *vcpu);
 void kvm_xen_reprogram_timer(struct kvm_vcpu *vcpu);
+void kvm_xen_move_alarm(struct kvm_vcpu *vcpu);
 void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu);
 int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
