@@ -992,6 +992,7 @@ static void race(u32 what, u32 vcpu, bool masked, bool by_guest, bool by_vmm, u3
 	xen_prepare_call(x, 0, guest_race_poller, xen_put_poll(x, 0, timeout, nr, list), PORT_A, 0);
 	xen_start(x, 0);
 	if (by_guest) {
+		x->state[1].irqs = true;	/* see struct xen_vcpu */
 		xen_prepare_call(x, 1, guest_race_sender, XEN_ARG(1), 0, 0);
 		xen_start(x, 1);
 	}

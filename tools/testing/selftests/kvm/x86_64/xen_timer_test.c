@@ -224,6 +224,79 @@ static void singleshot_of_other_vcpu(enum xen_mode mode)
 IN_64_BIT(singleshot_of_other_vcpu)
 IN_32_BIT(singleshot_of_other_vcpu)
 
+/* To another deadline while the first one is yet to come, there and back. */
+static void singleshot_moved(enum xen_mode mode)
+{
+	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+	u64 now = xen_now(x), deadline = now + 300 * MSEC;
+
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, now + 100 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	TEST_ASSERT_EQ(expires(x, 0), deadline);
+	event_at(x, PORT, deadline);
+	event_was_signalled(x, PORT);
+
+	deadline = xen_now(x) + 100 * MSEC;
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline + 1000 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, deadline), 0);
+	event_at(x, PORT, deadline);
+	event_was_signalled(x, PORT);
+	no_event(x, PORT);
+	xen_vm_free(x);
+}
+
+IN_64_BIT(singleshot_moved)
+IN_32_BIT(singleshot_moved)
+
+/* A vCPU that sleeps meanwhile; the old deadline does not end its sleep. */
+static void moved_then_hlt(void)
+{
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 deadline = xen_now(x) + 200 * MSEC;
+
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline - 150 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	xen_step(x, 0, STEP_HLT);
+	TEST_ASSERT(xen_now(x) + CLOCK_ERROR_NS >= deadline, "early");
+	TEST_ASSERT(xen_pending(x, PORT), "no event");
+	xen_vm_free(x);
+}
+
+/*
+ * What the host has set up for an earlier deadline, which is none any more, must not
+ * be taken for the new one when the clock was set in between.
+ */
+static void moved_across_clock_change(void)
+{
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 now = xen_now(x), deadline;
+
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, now + 30 * (u64)NSEC_PER_SEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, now, 0), 0);
+	event_within(x, PORT, PROMPT_MS);
+	event_was_signalled(x, PORT);
+
+	xen_set_now(x, now + 60 * (u64)NSEC_PER_SEC);
+	xen_window(x, 0);
+	deadline = xen_now(x) + 10 * MSEC;
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	event_at(x, PORT, deadline);
+	xen_vm_free(x);
+}
+
+/* Far ahead of one that is far ahead, but not of now. */
+static void timer_op_huge_moved(void)
+{
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 now = xen_now(x), far = now + BIT_ULL(50) - NSEC_PER_SEC;
+
+	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, far), 0);
+	TEST_ASSERT_EQ(expires(x, 0), far);
+	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, far + 60 * (u64)NSEC_PER_SEC), 0);
+	event_at(x, PORT, now + 100 * MSEC);
+	xen_vm_free(x);
+}
+
 /* Each vCPU has a timer of its own. */
 static void two_timers(void)
 {
@@ -967,6 +1040,10 @@ static const struct xen_case cases[] = {
 	{ "VO7 RG36: timer of another vCPU", in_64_bit_singleshot_of_other_vcpu },
 	{ "VO7 RG36: timer of another vCPU, 32-bit", in_32_bit_singleshot_of_other_vcpu },
 	{ "VO1: two vCPUs", two_timers },
+	{ "VO1: moved to and fro", in_64_bit_singleshot_moved },
+	{ "VO1: moved to and fro, 32-bit", in_32_bit_singleshot_moved },
+	{ "VO1 TM3: moved, then HLT", moved_then_hlt },
+	{ "VO1: moved across a change of the clock", moved_across_clock_change },
 	{ "VO8 DT9 M9: timer of no vCPU", in_64_bit_singleshot_of_no_vcpu },
 	{ "VO8 DT9 M9: timer of no vCPU, 32-bit", in_32_bit_singleshot_of_no_vcpu },
 	{ "VO9 VO10 RG52: pointers", in_64_bit_singleshot_pointers },
@@ -983,6 +1060,7 @@ static const struct xen_case cases[] = {
 	{ "TO1 TO2 TO3 TO7: set_timer_op, 32-bit", in_32_bit_timer_op },
 	{ "TO4 TO5 TO6: huge deadlines", in_64_bit_timer_op_huge },
 	{ "TO4 TO5 TO6: huge deadlines, 32-bit", in_32_bit_timer_op_huge },
+	{ "TO4 TO6: huge deadline after a far one", timer_op_huge_moved },
 	{ "TO7 TO8: order of halves", timer_op_halves },
 	{ "TO10: one timer for both calls", one_timer },
 	{ "TM1: masked port", in_64_bit_masked_port },

@@ -259,7 +259,8 @@ struct xen_vm {
 		enum xen_mode mode;	/* in which steps are run */
 		/*
 		 * RFLAGS.IF at the start of a step or call.  Set it for loops without
-		 * exits: emulators are known to lose the host's interrupts otherwise.
+		 * exits, or with hypercalls that are answered at once: emulators are
+		 * known to lose the host's interrupts otherwise.
 		 */
 		bool irqs;
 		struct xen_vcpu_info64 *info;
