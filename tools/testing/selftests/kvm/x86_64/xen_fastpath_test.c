@@ -430,6 +430,81 @@ static void test_remapped(void)
 	sent(x, B, 1);
 }
 
+/*
+ * Copy the page tables on the way to ELSEWHERE, and let the copy lead to XEN_SPARE.
+ * Returns the guest's new CR3.
+ */
+static u64 other_pgtables(struct xen_vm *x)
+{
+	u64 old = x->vm->pgd, new = XEN_PGTABLES, cr3 = new, *entry;
+	int shift;
+
+	for (shift = 39; ; shift -= 9) {
+		memcpy(xen_hva(x, new), addr_gpa2hva(x->vm, old), 0x1000);
+		entry = (u64 *)xen_hva(x, new) + (ELSEWHERE >> shift & 511);
+		old = *entry & GENMASK_ULL(51, 12);
+		/* Three pages and one more. */
+		new = shift == 21 ? XEN_SPARE + 0x1000 : new + 0x1000;
+		*entry &= ~GENMASK_ULL(51, 12);
+		if (shift == 12) {
+			*entry |= XEN_SPARE;
+			return cr3;
+		}
+		*entry |= new;
+	}
+}
+
+/* Without an exit between the switch and the hypercall. */
+static u64 guest_switch_and_send(u64 new_cr3, u64 addr, u64 old_cr3)
+{
+	s64 r;
+
+	asm volatile("mov %0, %%cr3" : : "r" (new_cr3) : "memory");
+	r = xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, addr, 0, 0, 0, 0);
+	asm volatile("mov %0, %%cr3" : : "r" (old_cr3) : "memory");
+	return r;
+}
+
+static void test_other_cr3(void)
+{
+	struct xen_vm *x = new_vm(1, XEN_64);
+	u64 cr3;
+
+	xen_assign(x, EVTCHN_IPI, B, B, 0);
+	vm_set_user_memory_region(x->vm, ELSEWHERE_SLOT, 0, ELSEWHERE, 0x1000, new_memory(A));
+	virt_map(x->vm, ELSEWHERE, ELSEWHERE, 1);
+	*vm_get_page_table_entry(x->vm, ELSEWHERE) |= BIT_ULL(5);
+	*(u32 *)xen_hva(x, XEN_SPARE) = B;
+	cr3 = other_pgtables(x);
+	sent(x, A, 0);
+	sent(x, A, 1);
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(xen_call(x, 0, guest_switch_and_send, cr3, ELSEWHERE,
+						      x->vm->pgd), 0));
+	TEST_ASSERT(xen_pending(x, B) && !xen_pending(x, A), "sent what is in other page tables");
+}
+
+/* Here, looking at page tables may sleep. */
+static void test_pae(void)
+{
+	struct xen_vm *x = new_vm(1, XEN_32);
+	u64 *pdpt = xen_hva(x, XEN_PGTABLES), *pd = pdpt + 512;
+	struct kvm_sregs sregs;
+	int i;
+
+	for (i = 0; i < 512; i++)
+		pd[i] = (u64)i << 21 | 0xe3;	/* 2 MiB, accessed, dirty, writable */
+	pdpt[0] = (XEN_PGTABLES + 0x1000) | 1;
+	vcpu_sregs_get(x->vcpu[0], &sregs);
+	sregs.cr3 = XEN_PGTABLES;
+	sregs.cr4 |= X86_CR4_PAE;
+	sregs.cr0 |= X86_CR0_PG;
+	vcpu_sregs_set(x->vcpu[0], &sregs);
+
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, XENVER_VERSION), VERSION));
+	EXPECT_CALLS(x, 0, 1, TEST_ASSERT_EQ(send(x, A), 0));
+	TEST_ASSERT(xen_pending(x, A), "the port is not pending");
+}
+
 /* The trap after the instruction is not lost, be it the guest's or the VMM's. */
 static void test_single_step(void)
 {
@@ -489,6 +564,8 @@ static const struct xen_case cases[] = {
 	{ "upcalls and windows, interrupts on", test_upcalls_on },
 	{ "upcalls and windows, interrupts off", test_upcalls_off },
 	{ "argument is somewhere else each time", test_remapped },
+	{ "argument in other page tables", test_other_cr3 },
+	{ "argument with PAE paging", test_pae },
 	{ "HC26: single-step", test_single_step },
 	{ "HC17: Hyper-V beside Xen", test_hyperv },
 };
