@@ -628,12 +628,12 @@ static void fuzz_vm(struct guest_random_state *random, u64 ms)
 static void test_fuzz(void)
 {
 	struct guest_random_state random = new_guest_random_state(guest_random_seed);
-	u64 ms = xen_case_ms();
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + xen_case_ms() * NSEC_PER_MSEC;
 
 	atexit(print_calls);
-	for (; ms > VM_MS; ms -= VM_MS)
-		fuzz_vm(&random, VM_MS);
-	fuzz_vm(&random, ms);
+	do {
+		fuzz_vm(&random, min_t(u64, VM_MS, xen_case_ms()));
+	} while (xen_real_ns(CLOCK_MONOTONIC) < end);
 }
 
 static const struct xen_case cases[] = {
