@@ -180,26 +180,29 @@ int kvm_xen_hypercall(struct kvm_vcpu *vcpu)
 	return kvm_xen_answer_hcall(vcpu, hc);
 }
 
-/*
- * XENVER_version, the call that guests make to do nothing.  There are only registers
- * to read, so kvm->srcu is needed just for what a virtual PMU may count.
- */
-static __always_inline fastpath_t kvm_xen_version_fastpath(struct kvm_vcpu *vcpu, u32 version)
+/* Only what a virtual PMU may count needs kvm->srcu. */
+static __always_inline int kvm_xen_skip_instruction(struct kvm_vcpu *vcpu)
 {
-	bool pmu = !bitmap_empty(vcpu_to_pmu(vcpu)->all_valid_pmc_idx, X86_PMC_IDX_MAX);
 	int r;
 
+	if (bitmap_empty(vcpu_to_pmu(vcpu)->all_valid_pmc_idx, X86_PMC_IDX_MAX))
+		return kvm_skip_emulated_instruction(vcpu);
+
+	kvm_vcpu_srcu_read_lock(vcpu);
+	r = kvm_skip_emulated_instruction(vcpu);
+	kvm_vcpu_srcu_read_unlock(vcpu);
+	return r;
+}
+
+/* XENVER_version, the call that guests make to do nothing: only registers to read. */
+static __always_inline fastpath_t kvm_xen_version_fastpath(struct kvm_vcpu *vcpu, u32 version)
+{
 	++vcpu->stat.xen_hypercalls;
 	++vcpu->stat.xen_hypercalls_fast;
 	kvm_rax_write(vcpu, version);
 
-	if (pmu)
-		kvm_vcpu_srcu_read_lock(vcpu);
-	r = kvm_skip_emulated_instruction(vcpu);
-	if (pmu)
-		kvm_vcpu_srcu_read_unlock(vcpu);
-
-	return likely(r) ? EXIT_FASTPATH_REENTER_GUEST : EXIT_FASTPATH_EXIT_USERSPACE;
+	return likely(kvm_xen_skip_instruction(vcpu)) ? EXIT_FASTPATH_REENTER_GUEST :
+							EXIT_FASTPATH_EXIT_USERSPACE;
 }
 
 /* Not inlined, for what would have to be saved on the stack for it. */
