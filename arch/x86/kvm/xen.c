@@ -44,6 +44,8 @@ void kvm_xen_destroy_vm(struct kvm *kvm)
 {
 	kvm_gpc_deactivate(&kvm->arch.xen.shinfo_cache);
 	kvm_xen_destroy_ports(kvm);
+	kvm_xen_destroy_bindings(kvm);
+	kvm_xen_destroy_fifo(kvm);
 
 	if (kvm->arch.xen_hvm_config.msr)
 		static_branch_slow_dec_deferred(&kvm_xen_enabled);
@@ -81,7 +83,9 @@ static bool kvm_xen_hvm_config_valid(const struct kvm_xen_hvm_config *xhc)
 {
 	const u32 flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL |
 			  KVM_XEN_HVM_CONFIG_EVTCHN_SEND |
-			  KVM_XEN_HVM_CONFIG_PVCLOCK_TSC_UNSTABLE;
+			  KVM_XEN_HVM_CONFIG_PVCLOCK_TSC_UNSTABLE |
+			  KVM_XEN_HVM_CONFIG_EVTCHN_FIFO |
+			  KVM_XEN_HVM_CONFIG_MORE_HCALLS;
 
 	if (xhc->flags & ~flags)
 		return false;
@@ -102,7 +106,8 @@ static bool kvm_xen_hvm_config_valid(const struct kvm_xen_hvm_config *xhc)
  *
  * Context: VM ioctl.  May sleep; vCPUs may be running.
  *
- * Return: 0, or -EINVAL and nothing has changed.
+ * Return: 0; or -EINVAL, or -EBUSY if it gives up FIFO event channels that are in use,
+ * and nothing has changed.
  */
 int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 {
@@ -115,6 +120,11 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 		return -EINVAL;
 
 	mutex_lock(&kvm->arch.xen.lock);
+
+	if (kvm->arch.xen.evtchn_fifo && !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO)) {
+		mutex_unlock(&kvm->arch.xen.lock);
+		return -EBUSY;
+	}
 
 	if (xhc->msr && !config->msr)
 		static_branch_inc(&kvm_xen_enabled.key);
@@ -272,12 +282,14 @@ static int kvm_xen_set_update_flag(struct kvm *kvm, struct kvm_xen_hvm_attr *dat
  * @set: change it; called with xen.lock and kvm->srcu held
  * @set_unlocked: change it, instead of @set, where neither may be held
  * @flag: the bit of KVM_CAP_XEN_HVM that announces it
+ * @opt_in: flags of KVM_XEN_HVM_CONFIG, without any of which it cannot be changed
  */
 struct kvm_xen_hvm_attr_ops {
 	int (*get)(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 	int (*set)(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 	int (*set_unlocked)(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 	u32 flag;
+	u32 opt_in;
 };
 
 static const struct kvm_xen_hvm_attr_ops kvm_xen_hvm_attrs[] = {
@@ -315,6 +327,24 @@ static const struct kvm_xen_hvm_attr_ops kvm_xen_hvm_attrs[] = {
 		.get = kvm_xen_get_shared_info_hva,
 		.set = kvm_xen_set_shared_info_hva,
 	},
+	[KVM_XEN_ATTR_TYPE_EVTCHN_ABI] = {
+		.flag = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.opt_in = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.get = kvm_xen_get_evtchn_abi,
+		.set_unlocked = kvm_xen_set_evtchn_abi,
+	},
+	[KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY] = {
+		.flag = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.opt_in = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.get = kvm_xen_get_evtchn_array,
+		.set = kvm_xen_set_evtchn_array,
+	},
+	[KVM_XEN_ATTR_TYPE_EVTCHN_PORT] = {
+		.flag = KVM_XEN_HVM_CONFIG_MORE_HCALLS,
+		.opt_in = KVM_XEN_HVM_CONFIG_MORE_HCALLS | KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.get = kvm_xen_get_evtchn_port,
+		.set = kvm_xen_set_evtchn_port,
+	},
 };
 
 /* Runstate needs to know how long a thread waited for a CPU. */
@@ -342,7 +372,10 @@ int kvm_xen_hvm_set_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 		return -ENOENT;
 
 	ops = &kvm_xen_hvm_attrs[array_index_nospec(data->type, ARRAY_SIZE(kvm_xen_hvm_attrs))];
-	if (!kvm_xen_attr_supported(ops->flag))
+	if (!ops->flag)
+		return -ENOENT;
+	if (!kvm_xen_attr_supported(ops->flag) ||
+	    (ops->opt_in && !kvm_xen_opted_in(kvm, ops->opt_in)))
 		return -EOPNOTSUPP;
 
 	if (ops->set_unlocked)
@@ -374,6 +407,8 @@ int kvm_xen_hvm_get_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 		return -ENOENT;
 
 	ops = &kvm_xen_hvm_attrs[array_index_nospec(data->type, ARRAY_SIZE(kvm_xen_hvm_attrs))];
+	if (!ops->flag)
+		return -ENOENT;
 	if (!kvm_xen_attr_supported(ops->flag))
 		return -EOPNOTSUPP;
 	if (!ops->get)
@@ -487,6 +522,7 @@ static int kvm_xen_set_vcpu_vector(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_at
  * @get: read it
  * @set: change it
  * @flag: the bit of KVM_CAP_XEN_HVM that announces it
+ * @opt_in: as of struct kvm_xen_hvm_attr_ops
  *
  * Both are called with vcpu->mutex and kvm->srcu held, and may sleep.
  */
@@ -494,6 +530,7 @@ struct kvm_xen_vcpu_attr_ops {
 	int (*get)(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 	int (*set)(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 	u32 flag;
+	u32 opt_in;
 };
 
 #define KVM_XEN_RUNSTATE_ATTR_OPS {			\
@@ -542,6 +579,18 @@ static const struct kvm_xen_vcpu_attr_ops kvm_xen_vcpu_attrs[] = {
 		.get = kvm_xen_get_deferred_attr,
 		.set = kvm_xen_set_deferred_attr,
 	},
+	[KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_CONTROL] = {
+		.flag = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.opt_in = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.get = kvm_xen_get_evtchn_control,
+		.set = kvm_xen_set_evtchn_control,
+	},
+	[KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS] = {
+		.flag = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.opt_in = KVM_XEN_HVM_CONFIG_EVTCHN_FIFO,
+		.get = kvm_xen_get_evtchn_tails,
+		.set = kvm_xen_set_evtchn_tails,
+	},
 };
 
 static int kvm_xen_vcpu_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data, bool set)
@@ -555,7 +604,8 @@ static int kvm_xen_vcpu_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 	ops = &kvm_xen_vcpu_attrs[array_index_nospec(data->type, ARRAY_SIZE(kvm_xen_vcpu_attrs))];
 	if (!ops->get)
 		return -ENOENT;
-	if (!kvm_xen_attr_supported(ops->flag))
+	if (!kvm_xen_attr_supported(ops->flag) ||
+	    (set && ops->opt_in && !kvm_xen_opted_in(vcpu->kvm, ops->opt_in)))
 		return -EOPNOTSUPP;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);

@@ -17,8 +17,9 @@
 
 #include <asm/pvclock-abi.h>
 
-/* The largest port number of any 2-level guest, plus one. */
+/* The largest port number of a guest with either ABI, plus one. */
 #define KVM_XEN_2L_NR_PORTS	4096
+#define KVM_XEN_FIFO_NR_PORTS	(1U << 17)
 
 /* How many targets of events are remembered for each VM. */
 #define KVM_XEN_NR_TARGETS	16
@@ -26,21 +27,27 @@
 /* Ports of EVTCHNOP_send by number, a page of pointers at a time. */
 #define KVM_XEN_PORTS_PER_PAGE	(PAGE_SIZE / sizeof(void *))
 
+/* What the VMM has said of ports, likewise. */
+#define KVM_XEN_BINDINGS_PER_PAGE	1024
+
 struct kvm_xen_port_page {
 	struct kvm_xen_port __rcu *ports[KVM_XEN_PORTS_PER_PAGE];
 };
 
 struct kvm_xen_abi;
+struct kvm_xen_binding_page;
+struct kvm_xen_fifo;
 struct kvm_xen_port;
 
 struct kvm_xen {
 	/* Serializes configuration and the VM attributes; see xen.c. */
 	struct mutex lock;
 
-	/* Written under @lock, read anywhere; @abi follows from @long_mode. */
+	/* Written under @lock, read anywhere; @abi follows from the next two. */
 	const struct kvm_xen_abi *abi;
-	u32 xen_version;
 	bool long_mode;
+	bool evtchn_fifo;
+	u32 xen_version;
 	bool hcall_fastpath;	/* hypercalls may be tried in the exit fastpath */
 	bool runstate_update_flag;
 	u8 upcall_vector;
@@ -59,7 +66,14 @@ struct kvm_xen {
 	} compat_wc;
 
 	/* Changed under @lock, read in kvm->srcu; pages stay until the end. */
-	struct kvm_xen_port_page *port_pages[KVM_XEN_2L_NR_PORTS / KVM_XEN_PORTS_PER_PAGE];
+	struct kvm_xen_port_page *port_pages[KVM_XEN_FIFO_NR_PORTS / KVM_XEN_PORTS_PER_PAGE];
+
+	/* Filled in under @lock; pages stay until the end; see bindings.c. */
+	struct kvm_xen_binding_page *binding_pages[KVM_XEN_FIFO_NR_PORTS /
+						   KVM_XEN_BINDINGS_PER_PAGE];
+
+	/* Replaced under @lock, read in kvm->srcu; see evtchn_fifo.c. */
+	struct kvm_xen_fifo __rcu *fifo;
 
 	/* vCPUs that events were for, by the low bits of vcpu_id. */
 	struct kvm_vcpu *targets[KVM_XEN_NR_TARGETS];
@@ -146,6 +160,7 @@ struct kvm_vcpu_xen {
 
 	/* VIRQ_TIMER; see timer.c. */
 	u32 timer_port;		/* changed under vcpu->mutex, with the timer stopped */
+	u32 timer_priority;	/* likewise */
 	spinlock_t timer_lock;	/* for what follows */
 	bool timer_due;
 	u64 timer_expires;	/* guest clock, 0 if not armed */

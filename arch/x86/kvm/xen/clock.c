@@ -260,7 +260,7 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true))
 		return -EFAULT;
 
-	if (abi == &kvm_xen_abi_2l[false])
+	if (!kvm->arch.xen.long_mode)
 		kvm_xen_save_compat_wc(kvm, gpc->khva, false);
 
 	wc = gpc->khva + abi->wc;
@@ -278,7 +278,7 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	smp_wmb();
 	WRITE_ONCE(wc->version, version + 1);
 
-	if (abi == &kvm_xen_abi_2l[false]) {
+	if (!kvm->arch.xen.long_mode) {
 		kvm_xen_save_compat_wc(kvm, gpc->khva, true);
 	} else if (kvm->arch.xen.compat_wc.valid) {
 		kvm_xen_restore_compat_wc(kvm, gpc->khva);
@@ -310,7 +310,7 @@ int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 
 	if (long_mode != kvm->arch.xen.long_mode) {
 		WRITE_ONCE(kvm->arch.xen.long_mode, long_mode);
-		WRITE_ONCE(kvm->arch.xen.abi, &kvm_xen_abi_2l[long_mode]);
+		kvm_xen_choose_abi(kvm);
 
 		/*
 		 * Selector bits stand for other ports now.  All of them are

@@ -26,7 +26,8 @@
 #include "xen_internal.h"
 
 /* Inlined, as calls within it would be a good part of what a send costs. */
-static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
+static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority,
+					    bool can_sleep)
 {
 	struct kvm *kvm = vcpu->kvm;
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
@@ -35,12 +36,10 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, boo
 	if (!port || port >= abi->nr_ports)
 		return -EINVAL;
 
-	r = abi->set_pending(kvm, abi, port, can_sleep);
+	r = abi->raise(vcpu, abi, port, priority, can_sleep);
 	switch (r) {
 	case KVM_XEN_EVTCHN_DELIVERED:
 		atomic64_inc(&vcpu->stat.xen_events_delivered);
-		if (abi->set_selector(vcpu, abi, port, can_sleep))
-			kvm_xen_notify(vcpu);
 		kvm_xen_wake_pollers(kvm, port);
 		break;
 	case KVM_XEN_EVTCHN_MASKED:
@@ -49,6 +48,12 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, boo
 		break;
 	case KVM_XEN_EVTCHN_MERGED:
 		atomic64_inc(&vcpu->stat.xen_events_merged);
+		break;
+	case KVM_XEN_EVTCHN_KEPT:
+		atomic64_inc(&vcpu->stat.xen_events_deferred);
+		break;
+	case KVM_XEN_EVTCHN_DROPPED:
+		atomic64_inc(&vcpu->stat.xen_events_dropped);
 		break;
 	}
 
@@ -60,6 +65,7 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, boo
  * __kvm_xen_raise - raise an event that is counted elsewhere
  * @vcpu: whom it is bound to
  * @port: the port
+ * @priority: 0 to 15, or anything else for the default; nothing to the 2-level ABI
  * @can_sleep: whether guest pages may be faulted in
  *
  * Context: see the head of this file; kvm->srcu is held.  With @can_sleep, that
@@ -68,19 +74,19 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, boo
  * Return: KVM_XEN_EVTCHN_*, or -EINVAL if the guest has no such port.  After
  * KVM_XEN_EVTCHN_UNREACHABLE, nothing has been changed.
  */
-int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep)
+int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority, bool can_sleep)
 {
-	return kvm_xen_do_raise(vcpu, port, can_sleep);
+	return kvm_xen_do_raise(vcpu, port, priority, can_sleep);
 }
 
 static __always_inline int kvm_xen_count_and_raise(struct kvm_vcpu *vcpu, u32 port,
-						   bool can_sleep)
+						   u32 priority, bool can_sleep)
 {
 	int idx, r;
 
 	atomic64_inc(&vcpu->stat.xen_events_sent);
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	r = kvm_xen_do_raise(vcpu, port, can_sleep);
+	r = kvm_xen_do_raise(vcpu, port, priority, can_sleep);
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return r;
 }
@@ -89,26 +95,27 @@ static __always_inline int kvm_xen_count_and_raise(struct kvm_vcpu *vcpu, u32 po
  * kvm_xen_raise - raise an event
  * @vcpu: whom it is bound to
  * @port: the port
+ * @priority: as of __kvm_xen_raise()
  *
  * Context and return value are those of __kvm_xen_raise() that may not sleep, but
  * kvm->srcu need not be held.
  */
-int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port)
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 {
-	return kvm_xen_count_and_raise(vcpu, port, false);
+	return kvm_xen_count_and_raise(vcpu, port, priority, false);
 }
 
 /**
  * kvm_xen_defer_port - keep an event for a vCPU to deliver
  * @vcpu: whom it is bound to
- * @port: less than KVM_XEN_2L_NR_PORTS
+ * @port: the port
+ * @priority: as of __kvm_xen_raise()
  *
- * Context: as kvm_xen_raise().
+ * Context: as kvm_xen_raise(), kvm->srcu held.
  */
-void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port)
+void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 {
-	set_bit(port, vcpu->arch.xen.deferred_ports);
-	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+	kvm_xen_abi(vcpu->kvm)->defer(vcpu, port, priority);
 }
 
 /**
@@ -125,18 +132,21 @@ void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port)
 int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm)
 {
 	struct kvm_vcpu *vcpu;
-	int r;
+	int idx, r;
 
 	vcpu = kvm_xen_find_vcpu(kvm, xe->vcpu_id);
 	if (!vcpu)
 		return -EINVAL;
 
-	r = kvm_xen_count_and_raise(vcpu, xe->port, false);
+	r = kvm_xen_count_and_raise(vcpu, xe->port, xe->priority, false);
 	switch (r) {
 	case KVM_XEN_EVTCHN_UNREACHABLE:
-		kvm_xen_defer_port(vcpu, xe->port);
+		idx = srcu_read_lock(&kvm->srcu);
+		kvm_xen_defer_port(vcpu, xe->port, xe->priority);
+		srcu_read_unlock(&kvm->srcu, idx);
 		return 1;
 	case KVM_XEN_EVTCHN_MASKED:
+	case KVM_XEN_EVTCHN_DROPPED:
 		return -ENOTCONN;
 	default:
 		return r;
@@ -164,12 +174,12 @@ static int kvm_xen_set_evtchn(struct kvm_kernel_irq_routing_entry *e, struct kvm
  *
  * Context: ioctl, may sleep, takes no references.
  *
- * Return: 0, or -EINVAL for a priority other than 2-level.
+ * Return: 0, or -EINVAL for a priority that there is not.
  */
 int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e,
 			 const struct kvm_irq_routing_entry *ue)
 {
-	if (ue->u.xen_evtchn.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+	if (!kvm_xen_priority_valid(kvm, ue->u.xen_evtchn.priority))
 		return -EINVAL;
 
 	e->xen_evtchn.port = ue->u.xen_evtchn.port;
@@ -205,14 +215,14 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn _
 	unsafe_get_user(priority, &uevt->priority, fault);
 	user_read_access_end();
 
-	if (priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+	if (!kvm_xen_priority_valid(kvm, priority))
 		return -EINVAL;
 
 	vcpu = kvm_xen_find_vcpu(kvm, vcpu_id);
 	if (!vcpu || !kvm->arch.xen.shinfo_cache.active)
 		return -EINVAL;
 
-	r = kvm_xen_count_and_raise(vcpu, port, true);
+	r = kvm_xen_count_and_raise(vcpu, port, priority, true);
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE)
 		return -EFAULT;
 
@@ -261,6 +271,10 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
+	/* Any vCPU can deliver those; no matter if it just was the last of them. */
+	if (kvm_xen_fifo_keeps_events(kvm))
+		set_bit(KVM_XEN_DEFERRED_PORTS, &kvm_get_vcpu(kvm, 0)->arch.xen.deferred);
+
 	kvm_for_each_vcpu(i, vcpu, kvm) {
 		if (READ_ONCE(vcpu->arch.xen.deferred))
 			kvm_xen_make_service(vcpu);
@@ -290,7 +304,7 @@ static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 		 * again, or finds the page and is merged.
 		 */
 		clear_bit(port, ports);
-		r = __kvm_xen_raise(vcpu, port, true);
+		r = __kvm_xen_raise(vcpu, port, KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL, true);
 		/* A port that there is not may be one in the other mode. */
 		if (r == KVM_XEN_EVTCHN_UNREACHABLE || r == -EINVAL) {
 			set_bit(port, ports);
@@ -362,8 +376,10 @@ void kvm_xen_service_deferred(struct kvm_vcpu *vcpu)
 
 	if (test_bit(KVM_XEN_DEFERRED_VCPU_INFO, deferred))
 		kvm_xen_service_vcpu_info(vcpu);
-	if (test_and_clear_bit(KVM_XEN_DEFERRED_PORTS, deferred))
+	if (test_and_clear_bit(KVM_XEN_DEFERRED_PORTS, deferred)) {
 		kvm_xen_service_ports(vcpu);
+		kvm_xen_fifo_deliver_kept(vcpu->kvm);
+	}
 	if (test_and_clear_bit(KVM_XEN_DEFERRED_SEL, deferred))
 		kvm_xen_service_sel(vcpu);
 	if (test_and_clear_bit(KVM_XEN_DEFERRED_TIMER, deferred))
@@ -388,8 +404,8 @@ void __kvm_xen_service_vcpu(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_get_deferred_attr - KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED, read
  * @vcpu: the vCPU
- * @data: in: the port to start from; out: the next deferred one, and the
- *	  deferred selector bits
+ * @data: in: the port to start from; out: the next deferred one, its priority, and
+ *	  the deferred selector bits
  *
  * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
@@ -397,14 +413,48 @@ void __kvm_xen_service_vcpu(struct kvm_vcpu *vcpu)
  */
 int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	unsigned long port;
+	u32 start = data->u.deferred.port, priority = 0, port, kept, kept_priority;
 
 	kvm_xen_service_deferred(vcpu);
 
+	/* Before FIFO came into force, or after: there may be of both. */
 	port = find_next_bit(vcpu->arch.xen.deferred_ports, KVM_XEN_2L_NR_PORTS,
-			     min_t(u32, data->u.deferred.port, KVM_XEN_2L_NR_PORTS));
-	data->u.deferred.port = port < KVM_XEN_2L_NR_PORTS ? port : 0;
+			     min(start, KVM_XEN_2L_NR_PORTS));
+	if (kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO))
+		priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
+	if (port >= KVM_XEN_2L_NR_PORTS)
+		port = 0;
+
+	kept = kvm_xen_fifo_next_kept(vcpu, start, &kept_priority);
+	if (kept && (!port || kept <= port)) {
+		port = kept;
+		priority = kept_priority;
+	}
+
+	data->u.deferred.port = port;
+	data->u.deferred.priority = priority;
 	bitmap_to_arr64(&data->u.deferred.pending_sel, vcpu->arch.xen.deferred_sel, 64);
+	return 0;
+}
+
+/* Userspace adds a deferred event; in which ABI, is decided by what it says of it. */
+static int kvm_xen_add_deferred_port(struct kvm_vcpu *vcpu, u32 port, u32 priority)
+{
+	if (!kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO)) {
+		priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
+		if (port >= KVM_XEN_2L_NR_PORTS)
+			return -EINVAL;
+	} else if (port >= KVM_XEN_FIFO_NR_PORTS || !kvm_xen_priority_valid(vcpu->kvm, priority)) {
+		return -EINVAL;
+	}
+
+	if (!port)
+		return 0;
+
+	if (port >= KVM_XEN_2L_NR_PORTS || priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+		return kvm_xen_fifo_keep(vcpu, port, priority);
+
+	kvm_xen_defer_port(vcpu, port, priority);
 	return 0;
 }
 
@@ -413,20 +463,19 @@ int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
  * @vcpu: the vCPU
  * @data: a port to be raised, unless it is 0, and selector bits to be set
  *
- * Context: vCPU ioctl.
+ * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
- * Return: 0, -EINVAL if no guest has such a port.
+ * Return: 0, -EINVAL if no guest has such a port or priority, -ENOMEM.
  */
 int kvm_xen_set_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
 	DECLARE_BITMAP(sels, 64);
 	unsigned int sel;
+	int r;
 
-	if (data->u.deferred.port >= KVM_XEN_2L_NR_PORTS)
-		return -EINVAL;
-
-	if (data->u.deferred.port)
-		kvm_xen_defer_port(vcpu, data->u.deferred.port);
+	r = kvm_xen_add_deferred_port(vcpu, data->u.deferred.port, data->u.deferred.priority);
+	if (r)
+		return r;
 
 	if (data->u.deferred.pending_sel) {
 		bitmap_from_u64(sels, data->u.deferred.pending_sel);

@@ -132,34 +132,65 @@ static int kvm_xen_2l_test_pending(struct kvm *kvm, const struct kvm_xen_abi *ab
 	return r;
 }
 
+static int kvm_xen_2l_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
+			    u32 priority, bool can_sleep)
+{
+	int r = kvm_xen_2l_set_pending(vcpu->kvm, abi, port, can_sleep);
+
+	if (r == KVM_XEN_EVTCHN_DELIVERED && kvm_xen_2l_set_selector(vcpu, abi, port, can_sleep))
+		kvm_xen_notify(vcpu);
+
+	return r;
+}
+
+/* A port that was not masked is not raised again, be it pending or not. */
+static int kvm_xen_2l_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
+			     u32 priority, bool can_sleep)
+{
+	struct gfn_to_pfn_cache *gpc = &vcpu->kvm->arch.xen.shinfo_cache;
+	unsigned long flags;
+	bool raise;
+
+	port = array_index_nospec(port, abi->nr_ports);
+
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, can_sleep))
+		return KVM_XEN_EVTCHN_UNREACHABLE;
+
+	raise = kvm_xen_test_and_clear_bit(port, gpc->khva + abi->mask) &&
+		kvm_xen_test_bit(port, gpc->khva + abi->pending);
+	kvm_xen_page_unlock(gpc, flags);
+
+	if (raise && kvm_xen_2l_set_selector(vcpu, abi, port, can_sleep))
+		kvm_xen_notify(vcpu);
+
+	return KVM_XEN_EVTCHN_DELIVERED;
+}
+
+static void kvm_xen_2l_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
+{
+	/* A FIFO port, if a reset came in between: its events go, too. */
+	if (port >= KVM_XEN_2L_NR_PORTS)
+		return;
+
+	set_bit(port, vcpu->arch.xen.deferred_ports);
+	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+}
+
 #define KVM_XEN_2L_OPS					\
-	.set_pending	= kvm_xen_2l_set_pending,	\
+	.raise		= kvm_xen_2l_raise,		\
+	.unmask		= kvm_xen_2l_unmask,		\
+	.defer		= kvm_xen_2l_defer,		\
 	.set_selector	= kvm_xen_2l_set_selector,	\
 	.test_pending	= kvm_xen_2l_test_pending
 
-/* Indexed by kvm->arch.xen.long_mode. */
 const struct kvm_xen_abi kvm_xen_abi_2l[2] = {
 	{
-		.nr_ports	= 1024,
-		.word_bits	= 32,
-		.pending	= 0x800,
-		.mask		= 0x880,
-		.wc		= 0x900,
-		.wc_sec_hi	= 0x924,
-		.sel		= 0x04,
-		.runstate_size	= 0x2c,
-		.runstate_entry	= 0x04,
+		.nr_ports = 1024,
+		KVM_XEN_LAYOUT_32,
 		KVM_XEN_2L_OPS,
 	}, {
-		.nr_ports	= KVM_XEN_2L_NR_PORTS,
-		.word_bits	= 64,
-		.pending	= 0x800,
-		.mask		= 0xa00,
-		.wc		= 0xc00,
-		.wc_sec_hi	= 0xc0c,
-		.sel		= 0x08,
-		.runstate_size	= 0x30,
-		.runstate_entry	= 0x08,
+		.nr_ports = KVM_XEN_2L_NR_PORTS,
+		KVM_XEN_LAYOUT_64,
 		KVM_XEN_2L_OPS,
 	},
 };

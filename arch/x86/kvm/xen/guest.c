@@ -3,7 +3,7 @@
  * Xen guests: access to guest memory.
  *
  * Owns the way shared pages (shared_info, vcpu_info, the second pvclock) are
- * set, mapped and used, and how hypercall arguments are read.
+ * set, mapped and used, and how hypercall arguments are read and written.
  *
  * A shared page can be out of reach at any time: its memslot is being replaced,
  * its host page was swapped out, or the address space is gone.  Who may not
@@ -24,6 +24,22 @@
 #define KVM_XEN_MAX_REFRESH	16
 
 /**
+ * kvm_xen_page_refresh - map a shared page again
+ * @gpc: cache of the page
+ * @len: number of bytes that will be used, from the start of the structure
+ *
+ * Context: task context of the VMM's own address space, whose memory it maps;
+ * kvm->srcu is held.  May sleep.
+ *
+ * Return: whether the page is, or just was, accessible.
+ */
+bool kvm_xen_page_refresh(struct gfn_to_pfn_cache *gpc, unsigned long len)
+{
+	return !WARN_ON_ONCE(current->mm != gpc->kvm->mm) && READ_ONCE(gpc->active) &&
+	       !kvm_gpc_refresh(gpc, len);
+}
+
+/**
  * __kvm_xen_page_lock - get hold of a shared page that is not mapped
  * @gpc: cache of the page
  * @len: number of bytes that will be used, from the start of the structure
@@ -41,12 +57,11 @@ bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsign
 {
 	int tries = KVM_XEN_MAX_REFRESH;
 
-	/* A refresh maps the memory of whoever calls it. */
-	if (!can_sleep || WARN_ON_ONCE(current->mm != gpc->kvm->mm))
+	if (!can_sleep)
 		return false;
 
 	while (tries--) {
-		if (!READ_ONCE(gpc->active) || kvm_gpc_refresh(gpc, len))
+		if (!kvm_xen_page_refresh(gpc, len))
 			return false;
 
 		if (kvm_xen_try_lock_page(gpc, len, flags))
@@ -263,4 +278,23 @@ int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *h
 		ok = kvm_read_guest_virt(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE;
 
 	return ok ? 0 : -EFAULT;
+}
+
+/**
+ * kvm_xen_write_guest_virt - write what a hypercall puts out
+ * @vcpu: the caller
+ * @gva: address, as the guest sees it now
+ * @data: what
+ * @len: bytes; they may be unaligned and cross pages
+ *
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ *
+ * Return: 0, or -EFAULT, which is the guest's answer; part may have been written.
+ */
+int kvm_xen_write_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len)
+{
+	struct x86_exception e;
+
+	return kvm_write_guest_virt_system(vcpu, gva, data, len, &e) == X86EMUL_CONTINUE ?
+	       0 : -EFAULT;
 }

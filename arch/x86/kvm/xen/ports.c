@@ -24,6 +24,7 @@
  * @eventfd: what a send signals, or NULL
  * @port: otherwise, the port that a send raises
  * @vcpu_id: and the vCPU, by KVM's number, that is notified
+ * @priority: and the queue that it waits in, see __kvm_xen_raise()
  * @vcpu: the same vCPU, once it has been looked up
  * @list: for those that are about to be freed
  *
@@ -37,6 +38,7 @@ struct kvm_xen_port {
 	struct eventfd_ctx *eventfd;
 	u32 port;
 	u32 vcpu_id;
+	u32 priority;
 	struct kvm_vcpu *vcpu;
 	struct list_head list;
 };
@@ -46,10 +48,10 @@ static struct kvm_xen_port __rcu **kvm_xen_port_slot(struct kvm *kvm, u32 send_p
 {
 	struct kvm_xen_port_page *page;
 
-	if (send_port >= KVM_XEN_2L_NR_PORTS)
+	if (send_port >= KVM_XEN_FIFO_NR_PORTS)
 		return NULL;
 
-	send_port = array_index_nospec(send_port, KVM_XEN_2L_NR_PORTS);
+	send_port = array_index_nospec(send_port, KVM_XEN_FIFO_NR_PORTS);
 	/* Pairs with smp_store_release() in kvm_xen_insert_port(). */
 	page = READ_ONCE(kvm->arch.xen.port_pages[send_port / KVM_XEN_PORTS_PER_PAGE]);
 	return page ? &page->ports[send_port % KVM_XEN_PORTS_PER_PAGE] : NULL;
@@ -90,19 +92,30 @@ static void kvm_xen_retire_ports(struct kvm *kvm, struct list_head *ports)
 	}
 }
 
+/* Take all ports out of a page of the table. */
+static void kvm_xen_empty_port_page(struct kvm *kvm, struct kvm_xen_port_page *page,
+				    struct list_head *old)
+{
+	struct kvm_xen_port *p;
+	unsigned int i;
+
+	for (i = 0; i < KVM_XEN_PORTS_PER_PAGE; i++) {
+		p = kvm_xen_replace_port(kvm, &page->ports[i], NULL);
+		if (p)
+			list_add_tail(&p->list, old);
+	}
+}
+
 static int kvm_xen_reset_ports(struct kvm *kvm)
 {
-	struct kvm_xen_port __rcu **slot;
-	struct kvm_xen_port *p;
 	LIST_HEAD(old);
-	u32 port;
+	unsigned int i;
 
 	mutex_lock(&kvm->arch.xen.lock);
-	for (port = 0; port < KVM_XEN_2L_NR_PORTS; port++) {
-		slot = kvm_xen_port_slot(kvm, port);
-		p = slot ? kvm_xen_replace_port(kvm, slot, NULL) : NULL;
-		if (p)
-			list_add_tail(&p->list, &old);
+	for (i = 0; i < ARRAY_SIZE(kvm->arch.xen.port_pages); i++) {
+		if (kvm->arch.xen.port_pages[i])
+			kvm_xen_empty_port_page(kvm, kvm->arch.xen.port_pages[i], &old);
+		cond_resched();
 	}
 	mutex_unlock(&kvm->arch.xen.lock);
 
@@ -129,7 +142,7 @@ static int kvm_xen_deassign_port(struct kvm *kvm, u32 send_port)
 	return 0;
 }
 
-/* Only the vCPU (and one day the priority) of a port may change. */
+/* Only the vCPU and the priority of a port may change. */
 static int kvm_xen_update_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 {
 	struct kvm_xen_port __rcu **slot = kvm_xen_port_slot(kvm, data->u.evtchn.send_port);
@@ -151,12 +164,12 @@ static int kvm_xen_update_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 	} else if (p->type != data->u.evtchn.type || p->eventfd ||
 		   !data->u.evtchn.deliver.port.port ||
 		   p->port != data->u.evtchn.deliver.port.port ||
-		   data->u.evtchn.deliver.port.priority !=
-		   KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL) {
+		   !kvm_xen_priority_valid(kvm, data->u.evtchn.deliver.port.priority)) {
 		r = -EINVAL;
 	} else {
 		*new = *p;
 		new->vcpu_id = data->u.evtchn.deliver.port.vcpu;
+		new->priority = data->u.evtchn.deliver.port.priority;
 		new->vcpu = NULL;
 		kvm_xen_replace_port(kvm, slot, new);
 		list_add(&p->list, &old);
@@ -193,12 +206,13 @@ static int kvm_xen_set_target(struct kvm *kvm, struct kvm_xen_port *p,
 		return -EINVAL;
 	}
 
-	if (data->u.evtchn.deliver.port.port >= kvm_xen_abi(kvm)->nr_ports ||
-	    data->u.evtchn.deliver.port.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+	if (data->u.evtchn.deliver.port.port >= kvm_xen_nr_ports(kvm) ||
+	    !kvm_xen_priority_valid(kvm, data->u.evtchn.deliver.port.priority))
 		return -EINVAL;
 
 	p->port = data->u.evtchn.deliver.port.port;
 	p->vcpu_id = data->u.evtchn.deliver.port.vcpu;
+	p->priority = data->u.evtchn.deliver.port.priority;
 	return 0;
 }
 
@@ -267,7 +281,7 @@ int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 	if (data->u.evtchn.flags == KVM_XEN_EVTCHN_RESET)
 		return kvm_xen_reset_ports(kvm);
 
-	if (!port || port >= kvm_xen_abi(kvm)->nr_ports)
+	if (!port || port >= kvm_xen_nr_ports(kvm))
 		return -EINVAL;
 
 	switch (data->u.evtchn.flags) {
@@ -331,11 +345,11 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 		WRITE_ONCE(p->vcpu, target);
 	}
 
-	r = __kvm_xen_raise(target, p->port, !hc->atomic);
+	r = __kvm_xen_raise(target, p->port, p->priority, !hc->atomic);
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
 		if (hc->atomic || !kvm->arch.xen.shinfo_cache.active)
 			return KVM_XEN_HCALL_NOT_MINE;
-		kvm_xen_defer_port(target, p->port);
+		kvm_xen_defer_port(target, p->port, p->priority);
 	} else if (r < 0) {
 		return KVM_XEN_HCALL_NOT_MINE;
 	}
@@ -360,6 +374,10 @@ enum kvm_xen_hcall_action kvm_xen_event_channel_op(struct kvm_vcpu *vcpu,
 	switch (kvm_xen_hcall_cmd(hc)) {
 	case EVTCHNOP_send:
 		return kvm_xen_evtchnop_send(vcpu, hc);
+	case EVTCHNOP_status:
+		return kvm_xen_evtchnop_status(vcpu, hc);
+	case EVTCHNOP_unmask:
+		return kvm_xen_evtchnop_unmask(vcpu, hc);
 	default:
 		return KVM_XEN_HCALL_NOT_MINE;
 	}

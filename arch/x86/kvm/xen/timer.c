@@ -51,7 +51,7 @@ static void kvm_xen_fire_timer(struct kvm_vcpu *vcpu)
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
-	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port);
+	r = kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, vcpu->arch.xen.timer_priority);
 	if (kvm_xen_timer_undelivered(r)) {
 		vcpu->arch.xen.timer_due = true;
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_TIMER);
@@ -230,12 +230,15 @@ void kvm_xen_move_alarm(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu)
 {
+	int r;
+
 	lockdep_assert_held(&vcpu->mutex);
 
 	if (!READ_ONCE(vcpu->arch.xen.timer_due))
 		return;
 
-	if (kvm_xen_timer_undelivered(__kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, true))) {
+	r = __kvm_xen_raise(vcpu, vcpu->arch.xen.timer_port, vcpu->arch.xen.timer_priority, true);
+	if (kvm_xen_timer_undelivered(r)) {
 		set_bit(KVM_XEN_DEFERRED_TIMER, &vcpu->arch.xen.deferred);
 		return;
 	}
@@ -250,6 +253,7 @@ void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_init_timer(struct kvm_vcpu *vcpu)
 {
+	vcpu->arch.xen.timer_priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
 	spin_lock_init(&vcpu->arch.xen.timer_lock);
 	hrtimer_init(&vcpu->arch.xen.timer, CLOCK_MONOTONIC, HRTIMER_MODE_ABS);
 	vcpu->arch.xen.timer.function = kvm_xen_timer_callback;
@@ -273,17 +277,18 @@ void kvm_xen_destroy_timer(struct kvm_vcpu *vcpu)
  *
  * Context: vCPU ioctl.
  *
- * Return: 0, -EINVAL for a priority other than 2-level.
+ * Return: 0, -EINVAL for a priority that there is not.
  */
 int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	if (data->u.timer.port &&
-	    data->u.timer.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+	if (data->u.timer.port && !kvm_xen_priority_valid(vcpu->kvm, data->u.timer.priority))
 		return -EINVAL;
 
 	/* Whatever expired so far was for the old port. */
 	kvm_xen_stop_timer(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
+	if (data->u.timer.port)
+		vcpu->arch.xen.timer_priority = data->u.timer.priority;
 	if (data->u.timer.port && data->u.timer.expires_ns)
 		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns, false);
 
@@ -309,7 +314,7 @@ int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	kvm_xen_deliver_due_timer(vcpu);
 
 	data->u.timer.port = vcpu->arch.xen.timer_port;
-	data->u.timer.priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
+	data->u.timer.priority = vcpu->arch.xen.timer_priority;
 	spin_lock_irq(&vcpu->arch.xen.timer_lock);
 	data->u.timer.expires_ns = vcpu->arch.xen.timer_expires;
 	spin_unlock_irq(&vcpu->arch.xen.timer_lock);

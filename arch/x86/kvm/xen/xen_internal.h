@@ -7,8 +7,10 @@
  *   xen/guest.c      access to the guest's shared pages and arguments
  *   xen/evtchn.c     raising events, routing, deferred delivery
  *   xen/ports.c      ports of EVTCHNOP_send
+ *   xen/bindings.c   what the VMM says of ports, EVTCHNOP_unmask and _status
  *   xen/upcall.c     upcalls
  *   xen/evtchn_2l.c  the 2-level event channel ABI
+ *   xen/evtchn_fifo.c  the FIFO event channel ABI
  *   xen/poll.c       SCHEDOP_poll and SCHEDOP_yield
  *   xen/timer.c      VIRQ_TIMER
  *   xen/runstate.c   runstate accounting
@@ -19,9 +21,12 @@
  *   vcpu->mutex
  *     kvm->arch.xen.lock      never across synchronize_srcu()
  *       kvm->srcu (read)      may also be entered first
- *         gpc->refresh_lock   inside kvm_gpc_refresh() and friends
- *         xen.timer_lock      irq-safe
- *           gpc->lock         irq-safe, never two of them
+ *         fifo->deliver_lock
+ *           gpc->refresh_lock inside kvm_gpc_refresh() and friends
+ *           xen.timer_lock    irq-safe
+ *             fifo queue      irq-safe; of two, the one at the lower address first
+ *               gpc->lock     irq-safe; a second and third only by trylock
+ *             fifo->kept_lock irq-safe
  *
  * No page of the guest is used without gpc->lock and a successful
  * kvm_gpc_check(), so none is used after the memory behind it has gone: the
@@ -38,6 +43,7 @@
 
 #include <asm/rmwcc.h>
 #include <xen/interface/xen.h>
+#include <xen/interface/event_channel.h>
 
 #include "xen.h"
 
@@ -56,9 +62,12 @@
  * @sel: offset in vcpu_info of evtchn_pending_sel
  * @runstate_size: size of vcpu_runstate_info
  * @runstate_entry: offset in vcpu_runstate_info of state_entry_time
- * @set_pending: latch an event, see kvm_xen_2l_set_pending()
- * @set_selector: tell a vCPU where to look, see kvm_xen_2l_set_selector()
- * @test_pending: is an event latched, see kvm_xen_2l_test_pending()
+ * @raise: latch an event and tell the vCPU where to look; KVM_XEN_EVTCHN_*
+ * @unmask: unmask a port and raise what is pending, as EVTCHNOP_unmask does;
+ *	    KVM_XEN_EVTCHN_UNREACHABLE or anything else
+ * @defer: keep an event that was KVM_XEN_EVTCHN_UNREACHABLE for later
+ * @set_selector: set what a vCPU looks at first; whether it has to be notified
+ * @test_pending: is an event latched?  0, 1, or -EFAULT
  *
  * Offsets are those of Xen's public headers (public/arch-x86/xen-x86_32.h,
  * xen-x86_64.h, public/vcpu.h).
@@ -73,19 +82,78 @@ struct kvm_xen_abi {
 	u16 sel;
 	u16 runstate_size;
 	u16 runstate_entry;
-	int (*set_pending)(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port,
-			   bool can_sleep);
-	bool (*set_selector)(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
-			     u32 port, bool can_sleep);
+	int (*raise)(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
+		     u32 priority, bool can_sleep);
+	int (*unmask)(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
+		      u32 priority, bool can_sleep);
+	void (*defer)(struct kvm_vcpu *vcpu, u32 port, u32 priority);
+	bool (*set_selector)(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
+			     bool can_sleep);
 	int (*test_pending)(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port);
 };
 
+/* What both event channel ABIs have in common, of a 32-bit and of a 64-bit guest. */
+#define KVM_XEN_LAYOUT_32			\
+	.word_bits	= 32,			\
+	.pending	= 0x800,		\
+	.mask		= 0x880,		\
+	.wc		= 0x900,		\
+	.wc_sec_hi	= 0x924,		\
+	.sel		= 0x04,			\
+	.runstate_size	= 0x2c,			\
+	.runstate_entry	= 0x04
+
+#define KVM_XEN_LAYOUT_64			\
+	.word_bits	= 64,			\
+	.pending	= 0x800,		\
+	.mask		= 0xa00,		\
+	.wc		= 0xc00,		\
+	.wc_sec_hi	= 0xc0c,		\
+	.sel		= 0x08,			\
+	.runstate_size	= 0x30,			\
+	.runstate_entry	= 0x08
+
+/* Indexed by kvm->arch.xen.long_mode. */
 extern const struct kvm_xen_abi kvm_xen_abi_2l[2];
+extern const struct kvm_xen_abi kvm_xen_abi_fifo[2];
 
 /* Latch the guest's layout and event channel ABI for one operation. */
 static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
 {
-	return READ_ONCE(kvm->arch.xen.abi);
+	/* Pairs with kvm_xen_choose_abi(): the structures of the ABI are there. */
+	return smp_load_acquire(&kvm->arch.xen.abi);
+}
+
+/* The mode or the event channel ABI has changed; xen.lock is held. */
+static inline void kvm_xen_choose_abi(struct kvm *kvm)
+{
+	const struct kvm_xen_abi *abis = kvm->arch.xen.evtchn_fifo ? kvm_xen_abi_fifo :
+								     kvm_xen_abi_2l;
+
+	smp_store_release(&kvm->arch.xen.abi, &abis[kvm->arch.xen.long_mode]);
+}
+
+/* What the VMM has asked for in KVM_XEN_HVM_CONFIG. */
+static inline bool kvm_xen_opted_in(struct kvm *kvm, u32 flag)
+{
+	return READ_ONCE(kvm->arch.xen_hvm_config.flags) & flag;
+}
+
+/*
+ * Which ports may be configured.  With FIFO event channels, that does not depend on
+ * the ABI in force, so that a VM can be restored in any order.
+ */
+static inline u32 kvm_xen_nr_ports(struct kvm *kvm)
+{
+	return kvm_xen_opted_in(kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO) ?
+	       KVM_XEN_FIFO_NR_PORTS : kvm_xen_abi(kvm)->nr_ports;
+}
+
+static inline bool kvm_xen_priority_valid(struct kvm *kvm, u32 priority)
+{
+	return priority == KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL ||
+	       (priority <= EVTCHN_FIFO_PRIORITY_MIN &&
+		kvm_xen_opted_in(kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO));
 }
 
 /* Outcomes of raising an event, besides errnos. */
@@ -94,6 +162,9 @@ static inline const struct kvm_xen_abi *kvm_xen_abi(struct kvm *kvm)
 #define KVM_XEN_EVTCHN_MASKED		2
 /* The page is out of reach and nothing has been changed. */
 #define KVM_XEN_EVTCHN_UNREACHABLE	3
+/* FIFO: kept until there is a place for it; or nobody to notify, the event is lost. */
+#define KVM_XEN_EVTCHN_KEPT		4
+#define KVM_XEN_EVTCHN_DROPPED		5
 
 /*
  * What a hypercall handler says.  "Not mine" is no errno: an errno is what the
@@ -125,6 +196,7 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall
 }
 
 /* guest.c */
+bool kvm_xen_page_refresh(struct gfn_to_pfn_cache *gpc, unsigned long len);
 bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
 			 bool can_sleep);
 int kvm_xen_page_set_gpa(struct gfn_to_pfn_cache *gpc, gpa_t gpa, unsigned long len);
@@ -133,6 +205,7 @@ u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc);
 u64 kvm_xen_page_get_hva(struct gfn_to_pfn_cache *gpc);
 int kvm_xen_read_guest_virt(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall *hc, gva_t gva,
 			    void *data, unsigned int len);
+int kvm_xen_write_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsigned int len);
 
 /**
  * kvm_xen_page_lock - get hold of a shared page
@@ -194,6 +267,14 @@ static __always_inline bool kvm_xen_test_and_set_bit(u32 nr, void *base)
 	return GEN_BINARY_RMWcc(LOCK_PREFIX "btsl", *word, c, "Ir", nr % 32);
 }
 
+static __always_inline bool kvm_xen_test_and_clear_bit(u32 nr, void *base)
+{
+	u32 *word = (u32 *)base + nr / 32;
+
+	instrument_atomic_read_write(word, sizeof(*word));
+	return GEN_BINARY_RMWcc(LOCK_PREFIX "btrl", *word, c, "Ir", nr % 32);
+}
+
 static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
 {
 	return READ_ONCE(((const u32 *)base)[nr / 32]) & BIT(nr % 32);
@@ -221,15 +302,30 @@ fault:
 	return false;
 }
 
+/* evtchn_fifo.c */
+int kvm_xen_get_evtchn_abi(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_set_evtchn_abi(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_get_evtchn_array(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_set_evtchn_array(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_get_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_get_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+void kvm_xen_destroy_fifo(struct kvm *kvm);
+int kvm_xen_fifo_keep(struct kvm_vcpu *vcpu, u32 port, u32 priority);
+u32 kvm_xen_fifo_next_kept(struct kvm_vcpu *vcpu, u32 port, u32 *priority);
+bool kvm_xen_fifo_keeps_events(struct kvm *kvm);
+void kvm_xen_fifo_deliver_kept(struct kvm *kvm);
+
 /* evtchn.c */
-int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, bool can_sleep);
-int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port);
+int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority, bool can_sleep);
+int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
 int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
-void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port);
+void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port, u32 priority);
 
 /*
  * kvm_get_vcpu_by_id() for those who do it all the time.  A vCPU that was found once
@@ -254,6 +350,16 @@ int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
 void kvm_xen_destroy_ports(struct kvm *kvm);
 enum kvm_xen_hcall_action kvm_xen_event_channel_op(struct kvm_vcpu *vcpu,
 						   struct kvm_xen_hcall *hc);
+
+/* bindings.c */
+int kvm_xen_set_evtchn_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+int kvm_xen_get_evtchn_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data);
+struct kvm_vcpu *kvm_xen_port_vcpu(struct kvm *kvm, u32 port, u32 *priority);
+void kvm_xen_destroy_bindings(struct kvm *kvm);
+enum kvm_xen_hcall_action kvm_xen_evtchnop_unmask(struct kvm_vcpu *vcpu,
+						  struct kvm_xen_hcall *hc);
+enum kvm_xen_hcall_action kvm_xen_evtchnop_status(struct kvm_vcpu *vcpu,
+						  struct kvm_xen_hcall *hc);
 
 /* upcall.c */
 void kvm_xen_notify(struct kvm_vcpu *vcpu);
