@@ -60,10 +60,12 @@ void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu)
 	vcpu->arch.xen.vcpu_id = U32_MAX;
 	vcpu->arch.xen.runstate_gpa = INVALID_GPA;
 	seqcount_init(&vcpu->arch.xen.clock_seq);
+	seqcount_init(&vcpu->arch.xen.runstate_seq);
 	kvm_gpc_init(&vcpu->arch.xen.vcpu_info_cache, vcpu->kvm);
 	kvm_gpc_init(&vcpu->arch.xen.vcpu_time_info_cache, vcpu->kvm);
 	kvm_xen_init_poll(vcpu);
 	kvm_xen_init_timer(vcpu);
+	kvm_xen_init_periodic(vcpu);
 }
 
 /**
@@ -74,6 +76,7 @@ void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu)
 {
 	/* The timers use the pages. */
 	kvm_xen_destroy_timer(vcpu);
+	kvm_xen_destroy_periodic(vcpu);
 	kvm_xen_destroy_poll(vcpu);
 	kvm_gpc_deactivate(&vcpu->arch.xen.vcpu_info_cache);
 	kvm_gpc_deactivate(&vcpu->arch.xen.vcpu_time_info_cache);
@@ -591,6 +594,16 @@ static const struct kvm_xen_vcpu_attr_ops kvm_xen_vcpu_attrs[] = {
 		.get = kvm_xen_get_evtchn_tails,
 		.set = kvm_xen_set_evtchn_tails,
 	},
+	[KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER] = {
+		.flag = KVM_XEN_HVM_CONFIG_MORE_HCALLS,
+		.opt_in = KVM_XEN_HVM_CONFIG_MORE_HCALLS,
+		.get = kvm_xen_get_periodic_attr,
+		.set = kvm_xen_set_periodic_attr,
+	},
+	[KVM_XEN_VCPU_ATTR_TYPE_HYPERCALL_PAGE] = {
+		.flag = KVM_XEN_HVM_CONFIG_HYPERCALL_PAGE,
+		.set = kvm_xen_set_hypercall_page_attr,
+	},
 };
 
 static int kvm_xen_vcpu_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data, bool set)
@@ -602,7 +615,7 @@ static int kvm_xen_vcpu_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 		return -ENOENT;
 
 	ops = &kvm_xen_vcpu_attrs[array_index_nospec(data->type, ARRAY_SIZE(kvm_xen_vcpu_attrs))];
-	if (!ops->get)
+	if (!(set ? ops->set : ops->get))
 		return -ENOENT;
 	if (!kvm_xen_attr_supported(ops->flag) ||
 	    (set && ops->opt_in && !kvm_xen_opted_in(vcpu->kvm, ops->opt_in)))

@@ -169,6 +169,11 @@ struct kvm_vcpu_xen {
 	unsigned long timer_alarm_jiffies;	/* ... by both clocks */
 	struct hrtimer timer;
 
+	/* VIRQ_TIMER again, every period; see periodic.c.  Under timer_lock. */
+	u64 periodic_ns;	/* 0 if stopped */
+	u64 periodic_last;	/* guest clock, at the last event */
+	struct hrtimer periodic_timer;
+
 	/*
 	 * The clock that this vCPU's guest reads, written by the vCPU thread
 	 * with interrupts off; see clock.c.
@@ -179,8 +184,12 @@ struct kvm_vcpu_xen {
 	u64 clock_tsc_offset;
 	u64 clock_tsc_ratio;
 
-	/* Runstate, owned by whoever holds vcpu->mutex; see runstate.c. */
+	/*
+	 * Runstate, changed by whoever holds vcpu->mutex; other vCPUs read in
+	 * runstate_seq.  See runstate.c.
+	 */
 	gpa_t runstate_gpa;
+	seqcount_t runstate_seq;
 	u32 runstate;
 	bool runstate_auto_blocked;
 	bool runstate_writing;

@@ -15,6 +15,7 @@
 #include <linux/nospec.h>
 
 #include <xen/interface/xen.h>
+#include <xen/interface/vcpu.h>
 #include <xen/interface/version.h>
 
 #include "hyperv.h"
@@ -38,6 +39,79 @@ static enum kvm_xen_hcall_action kvm_xen_version_op(struct kvm_vcpu *vcpu,
 		return KVM_XEN_HCALL_NOT_MINE;
 
 	return kvm_xen_hcall_done(hc, version);
+}
+
+/* The vCPU that the guest knows by @xen_vcpu_id; NULL if there is none, or it is not known. */
+static struct kvm_vcpu *kvm_xen_find_xen_vcpu(struct kvm *kvm, u32 xen_vcpu_id)
+{
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
+
+	if (xen_vcpu_id == U32_MAX)
+		return NULL;
+
+	kvm_for_each_vcpu(i, vcpu, kvm) {
+		if (READ_ONCE(vcpu->arch.xen.vcpu_id) == xen_vcpu_id)
+			return vcpu;
+	}
+	return NULL;
+}
+
+/*
+ * What can be asked of any vCPU.  One that the kernel does not know of is left to
+ * userspace, which knows best (Xen: -ENOENT).
+ */
+static enum kvm_xen_hcall_action kvm_xen_vcpu_op_any(struct kvm_vcpu *vcpu,
+						     struct kvm_xen_hcall *hc)
+{
+	struct kvm_vcpu *target;
+
+	if (hc->atomic || !kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_MORE_HCALLS))
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	target = kvm_xen_find_xen_vcpu(vcpu->kvm, hc->args[1]);
+	if (!target)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	if (kvm_xen_hcall_cmd(hc) == VCPUOP_get_runstate_info)
+		return kvm_xen_vcpuop_runstate(vcpu, target, hc);
+
+	return kvm_xen_vcpuop_periodic(vcpu, target, hc);
+}
+
+/* The singleshot timer is a vCPU's own: -EINVAL for another one. */
+static enum kvm_xen_hcall_action kvm_xen_vcpu_op_own(struct kvm_vcpu *vcpu,
+						     struct kvm_xen_hcall *hc)
+{
+	u32 xen_vcpu_id = hc->args[1];
+
+	if (!vcpu->arch.xen.timer_port || vcpu->arch.xen.vcpu_id == U32_MAX)
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	if (xen_vcpu_id == vcpu->arch.xen.vcpu_id)
+		return kvm_xen_vcpuop_singleshot(vcpu, hc);
+
+	return kvm_xen_find_xen_vcpu(vcpu->kvm, xen_vcpu_id) ? kvm_xen_hcall_done(hc, -EINVAL) :
+							       KVM_XEN_HCALL_NOT_MINE;
+}
+
+/*
+ * The vcpu_op hypercall.  In @vcpu's thread, kvm->srcu held.  May sleep unless @hc is
+ * atomic.
+ */
+static enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
+{
+	switch (kvm_xen_hcall_cmd(hc)) {
+	case VCPUOP_set_singleshot_timer:
+	case VCPUOP_stop_singleshot_timer:
+		return kvm_xen_vcpu_op_own(vcpu, hc);
+	case VCPUOP_get_runstate_info:
+	case VCPUOP_set_periodic_timer:
+	case VCPUOP_stop_periodic_timer:
+		return kvm_xen_vcpu_op_any(vcpu, hc);
+	default:
+		return KVM_XEN_HCALL_NOT_MINE;
+	}
 }
 
 /* By hypercall number.  A handler decides by command what is its own. */
@@ -327,6 +401,45 @@ static bool kvm_xen_in_64_bit_mode(struct kvm_vcpu *vcpu)
 	return IS_ENABLED(CONFIG_X86_64) && is_64_bit_hypercall(vcpu);
 }
 
+/*
+ * Fill the hypercall page that @data names, then latch the guest's mode, or do neither.
+ * Returns 0, -EINVAL for a page that there is not, -ENXIO if the guest has no memory
+ * for it; -EFAULT or -ENOMEM if the VMM's page cannot be read.
+ */
+static int kvm_xen_make_hypercall_page(struct kvm_vcpu *vcpu, u64 data)
+{
+	bool long_mode = kvm_xen_in_64_bit_mode(vcpu);
+	struct kvm *kvm = vcpu->kvm;
+	u32 index = data & ~PAGE_MASK;
+	void *page;
+	int r;
+
+	if (READ_ONCE(kvm->arch.xen_hvm_config.flags) & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL) {
+		if (index)
+			return -EINVAL;
+
+		page = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+		if (!page)
+			return -ENOMEM;
+		kvm_xen_fill_hypercall_page(vcpu, page);
+	} else {
+		page = kvm_xen_copy_hypercall_blob(kvm, long_mode, index);
+		if (IS_ERR_OR_NULL(page))
+			return page ? PTR_ERR(page) : -EINVAL;
+	}
+
+	r = kvm_vcpu_write_guest(vcpu, data & PAGE_MASK, page, PAGE_SIZE);
+	kfree(page);
+	if (r)
+		return -ENXIO;
+
+	/* The page is there, so this succeeds even if the wallclock cannot be written. */
+	mutex_lock(&kvm->arch.xen.lock);
+	kvm_xen_set_long_mode(kvm, long_mode);
+	mutex_unlock(&kvm->arch.xen.lock);
+	return 0;
+}
+
 /**
  * kvm_xen_write_hypercall_page - the guest wrote the hypercall MSR
  * @vcpu: the vCPU
@@ -341,34 +454,22 @@ static bool kvm_xen_in_64_bit_mode(struct kvm_vcpu *vcpu)
  */
 int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data)
 {
-	bool long_mode = kvm_xen_in_64_bit_mode(vcpu);
-	struct kvm *kvm = vcpu->kvm;
-	u32 index = data & ~PAGE_MASK;
-	void *page;
-	int r;
+	int r = kvm_xen_make_hypercall_page(vcpu, data);
 
-	if (READ_ONCE(kvm->arch.xen_hvm_config.flags) & KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL) {
-		if (index)
-			return 1;
+	return r == -EINVAL || r == -ENXIO ? 1 : r;
+}
 
-		page = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
-		if (!page)
-			return -ENOMEM;
-		kvm_xen_fill_hypercall_page(vcpu, page);
-	} else {
-		page = kvm_xen_copy_hypercall_blob(kvm, long_mode, index);
-		if (IS_ERR_OR_NULL(page))
-			return page ? PTR_ERR(page) : 1;
-	}
-
-	r = kvm_vcpu_write_guest(vcpu, data & PAGE_MASK, page, PAGE_SIZE);
-	kfree(page);
-	if (r)
-		return 1;
-
-	/* The page is there, so this succeeds even if the wallclock cannot be written. */
-	mutex_lock(&kvm->arch.xen.lock);
-	kvm_xen_set_long_mode(kvm, long_mode);
-	mutex_unlock(&kvm->arch.xen.lock);
-	return 0;
+/**
+ * kvm_xen_set_hypercall_page_attr - KVM_XEN_VCPU_ATTR_TYPE_HYPERCALL_PAGE
+ * @vcpu: the vCPU, in whose mode the page is to be used
+ * @data: what the guest would write to the hypercall MSR
+ *
+ * Context: vCPU ioctl, kvm->srcu held.  May sleep.
+ *
+ * Return: 0; -EINVAL for a page that there is not, -ENXIO if the guest has no writable
+ * memory there, -EFAULT if the VMM's page cannot be read, -ENOMEM.
+ */
+int kvm_xen_set_hypercall_page_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
+{
+	return kvm_xen_make_hypercall_page(vcpu, data->u.gpa);
 }

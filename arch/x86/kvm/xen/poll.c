@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Xen guests: SCHEDOP_poll and SCHEDOP_yield.
+ * Xen guests: SCHEDOP_poll, SCHEDOP_block and SCHEDOP_yield.
  *
  * A vCPU that polls is a halted vCPU with one more reason to wake up.  The
  * hypercall completes at once, its result is 0 however the poll ends; the run
@@ -27,6 +27,7 @@
 
 #define KVM_XEN_POLL_MAX_PORTS	128
 #define KVM_XEN_POLL_ANY_PORT	U32_MAX
+#define KVM_XEN_POLL_NO_PORT	0
 
 /* struct sched_poll, of a 64-bit and of a 32-bit caller. */
 struct kvm_xen_sched_poll {
@@ -263,6 +264,25 @@ out:
 	return kvm_xen_hcall_done(hc, min(r, 0));
 }
 
+/*
+ * SCHEDOP_block: a poll of nothing.  An upcall ends it even while interrupts are off, but
+ * it does not look at those that are pending already, as Xen's vcpu_block() does not.
+ */
+static enum kvm_xen_hcall_action kvm_xen_schedop_block(struct kvm_vcpu *vcpu,
+						       struct kvm_xen_hcall *hc)
+{
+	kvm_xen_unmask_upcalls(vcpu);
+
+	kvm_xen_begin_poll(vcpu);
+	WRITE_ONCE(vcpu->arch.xen.poll_port, KVM_XEN_POLL_NO_PORT);
+	if (kvm_xen_interrupt_deliverable(vcpu))
+		kvm_xen_end_poll(vcpu);
+	else
+		vcpu->arch.mp_state = KVM_MP_STATE_HALTED;
+
+	return kvm_xen_hcall_done(hc, 0);
+}
+
 /**
  * kvm_xen_sched_op - the sched_op hypercall
  * @vcpu: the caller
@@ -282,10 +302,14 @@ enum kvm_xen_hcall_action kvm_xen_sched_op(struct kvm_vcpu *vcpu, struct kvm_xen
 		return KVM_XEN_HCALL_NOT_MINE;
 
 	switch (kvm_xen_hcall_cmd(hc)) {
+	case SCHEDOP_block:
+		if (lapic_in_kernel(vcpu) &&
+		    kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_MORE_HCALLS))
+			return kvm_xen_schedop_block(vcpu, hc);
+		return KVM_XEN_HCALL_NOT_MINE;
 	case SCHEDOP_poll:
 		if (lapic_in_kernel(vcpu) &&
-		    (READ_ONCE(vcpu->kvm->arch.xen_hvm_config.flags) &
-		     KVM_XEN_HVM_CONFIG_EVTCHN_SEND))
+		    kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_EVTCHN_SEND))
 			return kvm_xen_schedop_poll(vcpu, hc);
 		fallthrough;
 	case SCHEDOP_yield:

@@ -5,15 +5,15 @@
  * Owns the accounting of what a vCPU did with its time, and the area in which
  * the guest reads it.
  *
- * Only the vCPU's own task context touches any of it: the vCPU thread, the
+ * Only the vCPU's own task context changes any of it: the vCPU thread, the
  * scheduler on its behalf, or an ioctl, all with vcpu->mutex held and in the
  * VMM's address space.  So the area is written through the VMM's mapping.  It
  * may have any alignment and cross a page, and from the scheduler, where a page
  * fault cannot be served, the write is simply left to the next time.
  *
  * The scheduler may come at any point of what the thread does here.  So the state
- * is changed and read with preemption off, and while the thread writes the area,
- * the scheduler does not.
+ * is changed with preemption off, and while the thread writes the area, the scheduler
+ * does not.  Other vCPUs only read, and again if the state was changed meanwhile.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -89,25 +89,33 @@ static bool kvm_xen_copy_to_area(struct kvm_xen_runstate_area *area, unsigned in
 	return true;
 }
 
-/* What the guest is to see, all of the same moment. */
-static void kvm_xen_fill_runstate(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
-				  bool flag, u8 *buf)
-{
-	u64 entry_time;
+/* Runstate as of one moment.  Any thread may look at any vCPU. */
+struct kvm_xen_runstate {
 	u32 state;
+	u64 entry_time;
+	u64 times[4];
+};
 
-	guard(preempt)();
+static void kvm_xen_read_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs)
+{
+	unsigned int seq;
 
-	/* A vCPU that never ran is offline. */
-	entry_time = vcpu->arch.xen.runstate_entry_time;
-	state = entry_time ? vcpu->arch.xen.runstate : RUNSTATE_offline;
-	if (flag)
-		entry_time |= XEN_RUNSTATE_UPDATE;
+	do {
+		seq = read_seqcount_begin(&vcpu->arch.xen.runstate_seq);
+		rs->entry_time = vcpu->arch.xen.runstate_entry_time;
+		/* A vCPU that never ran is offline. */
+		rs->state = rs->entry_time ? vcpu->arch.xen.runstate : RUNSTATE_offline;
+		memcpy(rs->times, vcpu->arch.xen.runstate_times, sizeof(rs->times));
+	} while (read_seqcount_retry(&vcpu->arch.xen.runstate_seq, seq));
+}
 
-	memcpy(buf, &state, sizeof(state));
-	memcpy(buf + abi->runstate_entry, &entry_time, sizeof(entry_time));
-	memcpy(buf + abi->runstate_entry + sizeof(u64), vcpu->arch.xen.runstate_times,
-	       sizeof(vcpu->arch.xen.runstate_times));
+/* Put it into the guest's layout, whose state_entry_time is at @entry_offset. */
+static void kvm_xen_fill_runstate(const struct kvm_xen_runstate *rs, unsigned int entry_offset,
+				  u8 *buf)
+{
+	memcpy(buf, &rs->state, sizeof(rs->state));
+	memcpy(buf + entry_offset, &rs->entry_time, sizeof(rs->entry_time));
+	memcpy(buf + entry_offset + sizeof(u64), rs->times, sizeof(rs->times));
 }
 
 /*
@@ -122,6 +130,7 @@ static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	bool flag = READ_ONCE(vcpu->kvm->arch.xen.runstate_update_flag);
 	u8 buf[KVM_XEN_RUNSTATE_MAX_SIZE] = {};
 	struct kvm_xen_runstate_area area = { .atomic = atomic };
+	struct kvm_xen_runstate rs;
 	unsigned int i;
 	bool ok;
 
@@ -132,7 +141,10 @@ static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	if (atomic && area.nr_parts > 1)
 		return false;
 
-	kvm_xen_fill_runstate(vcpu, abi, flag, buf);
+	kvm_xen_read_runstate(vcpu, &rs);
+	if (flag)
+		rs.entry_time |= XEN_RUNSTATE_UPDATE;
+	kvm_xen_fill_runstate(&rs, abi->runstate_entry, buf);
 
 	if (flag) {
 		if (!kvm_xen_copy_to_area(&area, flag_byte, buf + flag_byte, 1))
@@ -205,6 +217,8 @@ static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto
 	now = kvm_xen_guest_now(vcpu, NULL);
 	run_delay = kvm_xen_run_delay(vcpu);
 	delta = now - xen->runstate_entry_time;
+
+	raw_write_seqcount_begin(&xen->runstate_seq);
 	if (!xen->runstate_entry_time)
 		xen->runstate = RUNSTATE_offline;
 
@@ -219,8 +233,9 @@ static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto
 		xen->runstate_entry_time = now;
 	}
 
-	xen->runstate = state;
+	WRITE_ONCE(xen->runstate, state);
 	xen->runstate_auto_blocked = auto_blocked;
+	raw_write_seqcount_end(&xen->runstate_seq);
 }
 
 static void kvm_xen_update_runstate(struct kvm_vcpu *vcpu, u32 state, bool atomic)
@@ -239,6 +254,7 @@ static void kvm_xen_update_runstate(struct kvm_vcpu *vcpu, u32 state, bool atomi
 void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu)
 {
 	kvm_xen_update_runstate(vcpu, RUNSTATE_running, false);
+	kvm_xen_resume_periodic(vcpu);
 }
 
 /**
@@ -316,6 +332,8 @@ static int kvm_xen_set_runstate_data(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_
 	    !kvm_xen_runstate_sane(vcpu, data, data->u.runstate.state_entry_time))
 		return -EINVAL;
 
+	guard(preempt)();
+	raw_write_seqcount_begin(&xen->runstate_seq);
 	xen->runstate = data->u.runstate.state;
 	xen->runstate_auto_blocked = false;
 	xen->runstate_entry_time = data->u.runstate.state_entry_time;
@@ -323,6 +341,7 @@ static int kvm_xen_set_runstate_data(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_
 	xen->runstate_times[RUNSTATE_runnable] = data->u.runstate.time_runnable;
 	xen->runstate_times[RUNSTATE_blocked] = data->u.runstate.time_blocked;
 	xen->runstate_times[RUNSTATE_offline] = data->u.runstate.time_offline;
+	raw_write_seqcount_end(&xen->runstate_seq);
 	kvm_xen_run_delay(vcpu);
 	return 0;
 }
@@ -337,11 +356,15 @@ static int kvm_xen_adjust_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_at
 				   data->u.runstate.state_entry_time))
 		return -EINVAL;
 
+	preempt_disable();
+	raw_write_seqcount_begin(&xen->runstate_seq);
 	xen->runstate_entry_time += data->u.runstate.state_entry_time;
 	xen->runstate_times[RUNSTATE_running] += data->u.runstate.time_running;
 	xen->runstate_times[RUNSTATE_runnable] += data->u.runstate.time_runnable;
 	xen->runstate_times[RUNSTATE_blocked] += data->u.runstate.time_blocked;
 	xen->runstate_times[RUNSTATE_offline] += data->u.runstate.time_offline;
+	raw_write_seqcount_end(&xen->runstate_seq);
+	preempt_enable();
 
 	if (state != KVM_XEN_RUNSTATE_KEEP)
 		kvm_xen_update_runstate(vcpu, state, false);
@@ -407,4 +430,52 @@ int kvm_xen_get_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 	default:
 		return -EINVAL;
 	}
+}
+
+/* What the time since the last change goes to, as kvm_xen_account_runstate() will do. */
+static void kvm_xen_extrapolate_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs)
+{
+	s64 delta = kvm_xen_guest_now(vcpu, NULL) - rs->entry_time;
+	s64 run_delay;
+
+	if (delta <= 0)
+		return;
+
+	if (rs->state == RUNSTATE_running && vcpu->arch.xen.run_delay_task == current) {
+		run_delay = current->sched_info.run_delay - vcpu->arch.xen.run_delay;
+		run_delay = clamp(run_delay, 0, delta);
+		rs->times[RUNSTATE_runnable] += run_delay;
+		delta -= run_delay;
+	}
+	rs->times[rs->state] += delta;
+}
+
+/**
+ * kvm_xen_vcpuop_runstate - VCPUOP_get_runstate_info
+ * @vcpu: the caller
+ * @target: of whom
+ * @hc: the call
+ *
+ * As Xen's vcpu_runstate_get(): times are as of now, state_entry_time is the stored one.
+ *
+ * Context: @vcpu's thread, kvm->srcu held.  May sleep.
+ *
+ * Return: whether the call was handled.
+ */
+enum kvm_xen_hcall_action kvm_xen_vcpuop_runstate(struct kvm_vcpu *vcpu, struct kvm_vcpu *target,
+						  struct kvm_xen_hcall *hc)
+{
+	/* The layout is that of the call, not of the guest. */
+	const struct kvm_xen_abi *abi = &kvm_xen_abi_2l[hc->longmode];
+	u8 buf[KVM_XEN_RUNSTATE_MAX_SIZE] = {};
+	struct kvm_xen_runstate rs;
+
+	if (!sched_info_on())
+		return KVM_XEN_HCALL_NOT_MINE;
+
+	kvm_xen_read_runstate(target, &rs);
+	kvm_xen_extrapolate_runstate(target, &rs);
+	kvm_xen_fill_runstate(&rs, abi->runstate_entry, buf);
+	return kvm_xen_hcall_done(hc, kvm_xen_write_guest_virt(vcpu, hc->args[2], buf,
+								abi->runstate_size));
 }

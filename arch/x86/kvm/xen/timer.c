@@ -321,10 +321,22 @@ int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	return 0;
 }
 
-static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
-							struct kvm_xen_hcall *hc)
+/**
+ * kvm_xen_vcpuop_singleshot - VCPUOP_set_singleshot_timer, VCPUOP_stop_singleshot_timer
+ * @vcpu: the caller, whose timer it is
+ * @hc: the call
+ *
+ * Context and return value are those of kvm_xen_vcpu_op().
+ */
+enum kvm_xen_hcall_action kvm_xen_vcpuop_singleshot(struct kvm_vcpu *vcpu,
+						    struct kvm_xen_hcall *hc)
 {
 	struct kvm_xen_singleshot oneshot;
+
+	if (kvm_xen_hcall_cmd(hc) == VCPUOP_stop_singleshot_timer) {
+		kvm_xen_stop_timer(vcpu);
+		return kvm_xen_hcall_done(hc, 0);
+	}
 
 	if (kvm_xen_read_guest_virt(vcpu, hc, hc->args[2], &oneshot,
 				    hc->longmode ? sizeof(oneshot) :
@@ -333,54 +345,6 @@ static enum kvm_xen_hcall_action kvm_xen_set_singleshot(struct kvm_vcpu *vcpu,
 
 	/* The flags are ignored; Xen does so since 4.18. */
 	kvm_xen_start_timer(vcpu, oneshot.timeout_abs_ns, false);
-	return kvm_xen_hcall_done(hc, 0);
-}
-
-/* Is there a vCPU that the guest knows by @xen_vcpu_id? */
-static bool kvm_xen_vcpu_exists(struct kvm *kvm, u32 xen_vcpu_id)
-{
-	struct kvm_vcpu *vcpu;
-	unsigned long i;
-
-	kvm_for_each_vcpu(i, vcpu, kvm) {
-		if (READ_ONCE(vcpu->arch.xen.vcpu_id) == xen_vcpu_id)
-			return true;
-	}
-	return false;
-}
-
-/**
- * kvm_xen_vcpu_op - the vcpu_op hypercall
- * @vcpu: the caller
- * @hc: the call
- *
- * The singleshot timer is a vCPU's own: -EINVAL for another one.  One that does
- * not exist is left to userspace, which knows best (Xen: -ENOENT).
- *
- * Context: @vcpu's thread, kvm->srcu held.  May sleep unless @hc is atomic.
- *
- * Return: whether the call was handled.
- */
-enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc)
-{
-	u32 cmd = kvm_xen_hcall_cmd(hc), xen_vcpu_id = hc->args[1];
-
-	if (cmd != VCPUOP_set_singleshot_timer && cmd != VCPUOP_stop_singleshot_timer)
-		return KVM_XEN_HCALL_NOT_MINE;
-
-	if (!vcpu->arch.xen.timer_port || vcpu->arch.xen.vcpu_id == U32_MAX)
-		return KVM_XEN_HCALL_NOT_MINE;
-
-	if (xen_vcpu_id != vcpu->arch.xen.vcpu_id) {
-		if (xen_vcpu_id == U32_MAX || !kvm_xen_vcpu_exists(vcpu->kvm, xen_vcpu_id))
-			return KVM_XEN_HCALL_NOT_MINE;
-		return kvm_xen_hcall_done(hc, -EINVAL);
-	}
-
-	if (cmd == VCPUOP_set_singleshot_timer)
-		return kvm_xen_set_singleshot(vcpu, hc);
-
-	kvm_xen_stop_timer(vcpu);
 	return kvm_xen_hcall_done(hc, 0);
 }
 

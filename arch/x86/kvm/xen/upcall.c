@@ -209,22 +209,19 @@ void __kvm_xen_raise_vcpu_vector(struct kvm_vcpu *vcpu)
 }
 
 /**
- * __kvm_xen_emulate_halt - the guest executes HLT
+ * kvm_xen_unmask_upcalls - the vCPU blocks
  * @vcpu: the vCPU
  *
- * Xen unmasks upcalls when a vCPU blocks with interrupts on
- * (vcpu_block_enable_events()); HVM guests do not otherwise use the mask.
+ * Xen clears the mask then (vcpu_block_enable_events()); HVM guests do not
+ * otherwise use it.
  *
  * Context: @vcpu's thread, possibly with interrupts off.  Does not sleep.
  */
-void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
+void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu)
 {
 	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
 	unsigned long flags;
 	int idx;
-
-	if (!(kvm_get_rflags(vcpu) & X86_EFLAGS_IF))
-		return;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
 	if (kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, false)) {
@@ -232,4 +229,16 @@ void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
 		kvm_xen_page_unlock(gpc, flags);
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+}
+
+/**
+ * __kvm_xen_emulate_halt - the guest executes HLT
+ * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_unmask_upcalls().
+ */
+void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
+{
+	if (kvm_get_rflags(vcpu) & X86_EFLAGS_IF)
+		kvm_xen_unmask_upcalls(vcpu);
 }

@@ -12,7 +12,8 @@
  *   xen/evtchn_2l.c  the 2-level event channel ABI
  *   xen/evtchn_fifo.c  the FIFO event channel ABI
  *   xen/poll.c       SCHEDOP_poll and SCHEDOP_yield
- *   xen/timer.c      VIRQ_TIMER
+ *   xen/timer.c      VIRQ_TIMER, once
+ *   xen/periodic.c   VIRQ_TIMER, periodically
  *   xen/runstate.c   runstate accounting
  *   xen/clock.c      the guest's clock, its copies, the wallclock
  *
@@ -195,6 +196,9 @@ static inline enum kvm_xen_hcall_action kvm_xen_hcall_fault(struct kvm_xen_hcall
 	return hc->atomic ? KVM_XEN_HCALL_NOT_MINE : kvm_xen_hcall_done(hc, -EFAULT);
 }
 
+/* hypercall.c */
+int kvm_xen_set_hypercall_page_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+
 /* guest.c */
 bool kvm_xen_page_refresh(struct gfn_to_pfn_cache *gpc, unsigned long len);
 bool __kvm_xen_page_lock(struct gfn_to_pfn_cache *gpc, unsigned long len, unsigned long *flags,
@@ -363,6 +367,7 @@ enum kvm_xen_hcall_action kvm_xen_evtchnop_status(struct kvm_vcpu *vcpu,
 
 /* upcall.c */
 void kvm_xen_notify(struct kvm_vcpu *vcpu);
+void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu);
 
 /* poll.c */
 void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port);
@@ -398,10 +403,22 @@ void kvm_xen_move_alarm(struct kvm_vcpu *vcpu);
 void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu);
 int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
-enum kvm_xen_hcall_action kvm_xen_vcpu_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
+enum kvm_xen_hcall_action kvm_xen_vcpuop_singleshot(struct kvm_vcpu *vcpu,
+						    struct kvm_xen_hcall *hc);
 enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm_xen_hcall *hc);
 
+/* periodic.c */
+void kvm_xen_init_periodic(struct kvm_vcpu *vcpu);
+void kvm_xen_destroy_periodic(struct kvm_vcpu *vcpu);
+void kvm_xen_resume_periodic(struct kvm_vcpu *vcpu);
+int kvm_xen_get_periodic_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+int kvm_xen_set_periodic_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
+enum kvm_xen_hcall_action kvm_xen_vcpuop_periodic(struct kvm_vcpu *vcpu, struct kvm_vcpu *target,
+						  struct kvm_xen_hcall *hc);
+
 /* runstate.c */
+enum kvm_xen_hcall_action kvm_xen_vcpuop_runstate(struct kvm_vcpu *vcpu, struct kvm_vcpu *target,
+						  struct kvm_xen_hcall *hc);
 int kvm_xen_get_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 
