@@ -22,6 +22,11 @@ help:
 run: setup kernel-$(KERNEL)
 	@harness/run
 
+#: make run-fifo        a Debian guest with FIFO event channels, in samples/kvm-xen
+.PHONY: run-fifo
+run-fifo: setup kernel-$(KERNEL)
+	@harness/run-fifo
+
 #: make check           everything that must work, on every bed; 'N passed, N failed'
 .PHONY: check
 check: setup
