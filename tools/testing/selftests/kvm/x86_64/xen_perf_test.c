@@ -30,6 +30,7 @@
 #define EVENTFD_PORT	100
 #define FAR		(3600 * 1000 * NSEC_PER_MSEC)
 #define ALL		(XEN_S | XEN_ID | XEN_TM)
+#define SEND		KVM_XEN_HVM_CONFIG_EVTCHN_SEND
 
 /* Ticks per repetition of @stmt, in the best batch. */
 #define MEASURE(stmt)						\
@@ -409,6 +410,245 @@ static void send_two_senders(void)
 	xen_expect(x, 1, xen_interrupt(x, 1), XEN_SIGNALLED);
 }
 
+/* ---- many ports at once, by either ABI ----------------------------------- */
+
+#define WORD_MASKED	BIT(30)
+#define WORD_LINKED	BIT(29)
+#define WORD_LINK	GENMASK(16, 0)
+#define WORD_PENDING	BIT(31)
+
+/* What a guest's event handler works on; in guest memory. */
+struct events {
+	struct xen_shared_info64 *info;
+	u64 mine[64];		/* ports that are this vCPU's */
+	u32 word_idx, bit_idx;	/* where to go on the next time, to be fair */
+	/* FIFO, or NULL */
+	u32 *words;
+	struct {
+		u32 ready;
+		u32 pad;
+		u32 head[16];
+	} *control;
+	u32 next[16];
+};
+
+/* Both as Linux does it, in drivers/xen/events. */
+static void drain_2level_word(struct events *e, int i, int bit)
+{
+	struct xen_shared_info64 *info = e->info;
+	u64 active = READ_ONCE(info->pending[i]) & e->mine[i] & ~READ_ONCE(info->mask[i]);
+	u64 bits;
+
+	do {
+		bits = active & (~0ULL << bit);
+		if (!bits)
+			break;
+
+		bit = __builtin_ctzll(bits);
+		__sync_fetch_and_and(&info->pending[i], ~BIT_ULL(bit));
+
+		bit = (bit + 1) % 64;
+		WRITE_ONCE(e->word_idx, bit ? i : (i + 1) % 64);
+		WRITE_ONCE(e->bit_idx, bit);
+	} while (bit);
+}
+
+static void drain_2level(struct events *e)
+{
+	u64 sel = __atomic_exchange_n(&e->info->vcpu_info[0].pending_sel, 0, __ATOMIC_SEQ_CST);
+	int i;
+
+	for (; sel; sel &= sel - 1) {
+		i = __builtin_ctzll(sel);
+		drain_2level_word(e, i, 0);
+	}
+}
+
+static u32 unlink_word(u32 *word)
+{
+	u32 old = READ_ONCE(*word), seen;
+
+	while ((seen = __sync_val_compare_and_swap(word, old, old & ~(WORD_LINKED | WORD_LINK))) !=
+	       old)
+		old = seen;
+	return old;
+}
+
+static void drain_fifo(struct events *e)
+{
+	u32 ready = __atomic_exchange_n(&e->control->ready, 0, __ATOMIC_SEQ_CST);
+	u32 port, word;
+	int q;
+
+	while (ready) {
+		q = __builtin_ctz(ready);
+		port = e->next[q] ?: READ_ONCE(e->control->head[q]);
+		word = unlink_word(&e->words[port]);
+		e->next[q] = word & WORD_LINK;
+		if (!e->next[q])
+			ready &= ~BIT(q);
+		if ((word & (WORD_PENDING | WORD_MASKED)) == WORD_PENDING)
+			__sync_fetch_and_and(&e->words[port], ~WORD_PENDING);
+		ready |= __atomic_exchange_n(&e->control->ready, 0, __ATOMIC_SEQ_CST);
+	}
+}
+
+/* Raise events on @nr ports, and handle them. */
+static void deliver(struct events *e, u64 nr)
+{
+	u32 port;
+
+	for (port = 1; port <= nr; port++) {
+		*(volatile u32 *)XEN_ARG(0) = port;
+		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, XEN_ARG(0), 0, 0, 0, 0);
+	}
+	WRITE_ONCE(e->info->vcpu_info[0].upcall_pending, 0);
+	if (e->words)
+		drain_fifo(e);
+	else
+		drain_2level(e);
+}
+
+/* Ticks per event. */
+static u64 guest_deliver(struct events *e, u64 nr, u64 reps)
+{
+	u64 ticks, best = -1ULL;
+	int i, rep;
+
+	for (i = 0; i < BATCHES; i++) {
+		ticks = rdtsc();
+		for (rep = 0; rep < reps; rep++)
+			deliver(e, nr);
+		ticks = (rdtsc() - ticks) / (reps * nr);
+		if (ticks < best)
+			best = ticks;
+	}
+	return best;
+}
+
+/* The same with an interrupt for each event; its handler only clears the flag. */
+static void send_and_drain(struct events *e)
+{
+	xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, XEN_ARG(0), 0, 0, 0, 0);
+	if (e->words)
+		drain_fifo(e);
+	else
+		drain_2level(e);
+}
+
+static u64 guest_upcalls(struct events *e, u64 unused, u64 unused2)
+{
+	u64 ticks;
+
+	asm volatile("sti");
+	ticks = MEASURE(send_and_drain(e));
+	asm volatile("cli");
+	return ticks;
+}
+
+static void assign_many(struct xen_vm *x, int nr, bool fifo)
+{
+	struct kvm_xen_hvm_attr attr = {
+		.type = KVM_XEN_ATTR_TYPE_EVTCHN,
+		.u.evtchn.type = EVTCHN_IPI,
+	};
+	int port;
+
+	for (port = 1; port <= nr; port++) {
+		attr.u.evtchn.send_port = port;
+		attr.u.evtchn.deliver.port.port = port;
+		attr.u.evtchn.deliver.port.priority = fifo && nr <= 16 ? port - 1 : XEN_2LEVEL;
+		vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr);
+	}
+	*(u32 *)xen_hva(x, XEN_ARG(0)) = 1;
+}
+
+/* A VM whose guest has @nr ports, in FIFO mode 16 of them one of each priority. */
+static struct xen_vm *new_events_vm(int nr, bool fifo, u64 *events)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, ALL);
+	struct kvm_xen_hvm_attr attr = { .type = KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY };
+	struct events *e;
+	u64 words;
+	int i;
+
+	*events = vm_vaddr_alloc_page(x->vm);
+	e = addr_gva2hva(x->vm, *events);
+	e->info = (void *)XEN_SHINFO;
+	memset(e->mine, 0xff, sizeof(e->mine));
+	if (fifo) {
+		if (!(kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO))
+			ksft_exit_skip("no FIFO event channels\n");
+		xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | SEND |
+			   KVM_XEN_HVM_CONFIG_EVTCHN_FIFO, XEN_HCALL_MSR);
+		words = vm_vaddr_alloc_pages(x->vm, 4);
+		e->words = (void *)words;
+		e->control = (void *)vm_vaddr_alloc_page(x->vm);
+		xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, addr_gva2gpa(x->vm, (u64)e->control));
+		for (i = 0; i < 4; i++) {
+			attr.u.evtchn_array.index = i;
+			attr.u.evtchn_array.gfn = addr_gva2gpa(x->vm, words + i * 0x1000) >> 12;
+			vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr);
+		}
+		xen_set(x, EVTCHN_ABI, evtchn_abi.abi, KVM_XEN_EVTCHN_ABI_FIFO);
+	}
+	assign_many(x, nr, fifo);
+	return x;
+}
+
+static void report_upcalls(const char *name, bool fifo)
+{
+	struct xen_vm *x;
+	u64 events;
+
+	x = new_events_vm(1, fifo, &events);
+	report(name, xen_call(x, 0, guest_upcalls, events, 0, 0), "ticks");
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), ROUNDS);
+}
+
+/* In the end, nothing is left over. */
+static void report_delivery(const char *name, int nr, bool fifo)
+{
+	struct xen_vm *x;
+	struct events *e;
+	u64 events;
+	u32 *words;
+	int port;
+
+	x = new_events_vm(nr, fifo, &events);
+	report(name, xen_call(x, 0, guest_deliver, events, nr, nr < 1000 ? 2000 / nr : 1), "ticks");
+
+	e = addr_gva2hva(x->vm, events);
+	words = fifo ? addr_gva2hva(x->vm, (u64)e->words) : NULL;
+	for (port = 1; port <= nr; port++)
+		TEST_ASSERT(fifo ? !words[port] : !xen_pending(x, port), "port %d", port);
+}
+
+#define DELIVERY(nr)							\
+static void deliver_##nr(void)						\
+{									\
+	report_delivery("deliver_" #nr "_ports", nr, false);		\
+}									\
+static void deliver_##nr##_fifo(void)					\
+{									\
+	report_delivery("fifo_deliver_" #nr "_ports", nr, true);	\
+}
+
+DELIVERY(1)
+DELIVERY(16)
+DELIVERY(256)
+DELIVERY(4095)
+
+static void deliver_upcall(void)
+{
+	report_upcalls("deliver_upcall", false);
+}
+
+static void deliver_upcall_fifo(void)
+{
+	report_upcalls("fifo_deliver_upcall", true);
+}
+
 /* ---- to another vCPU ---------------------------------------------------- */
 
 static void send_to_running(void)
@@ -548,8 +788,6 @@ static void host_reset_4000(void)
 	report("host_reset_4000_ports", host_reset(4000), "ticks");
 }
 
-#define SEND KVM_XEN_HVM_CONFIG_EVTCHN_SEND
-
 static const struct xen_case cases[] = {
 	{ "exit of a VM without Xen", cpuid_no_xen },
 	{ "exit of a Xen guest that is idle", cpuid_idle },
@@ -568,6 +806,16 @@ static const struct xen_case cases[] = {
 	{ "send with 4 vCPUs", send_4_vcpus, SEND },
 	{ "send while the VMM invalidates other memory", send_invalidating, SEND },
 	{ "send while another vCPU sends", send_two_senders, SEND },
+	{ "events with an upcall each", deliver_upcall, SEND },
+	{ "events with an upcall each, FIFO", deliver_upcall_fifo, SEND },
+	{ "events of 1 port", deliver_1, SEND },
+	{ "events of 1 port, FIFO", deliver_1_fifo, SEND },
+	{ "events of 16 ports", deliver_16, SEND },
+	{ "events of 16 ports, FIFO, as many priorities", deliver_16_fifo, SEND },
+	{ "events of 256 ports", deliver_256, SEND },
+	{ "events of 256 ports, FIFO", deliver_256_fifo, SEND },
+	{ "events of 4095 ports", deliver_4095, SEND },
+	{ "events of 4095 ports, FIFO", deliver_4095_fifo, SEND },
 	{ "upcall of a running vCPU", send_to_running, SEND },
 	{ "upcalls of halted vCPUs, in turns", send_to_blocked, SEND },
 	{ "polls, in turns", poll_turns, SEND },
