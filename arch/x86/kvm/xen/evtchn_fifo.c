@@ -19,10 +19,10 @@
  *
  * A raise holds the queue that the port goes to and the one it was on last (to forget
  * it there, if it is the tail), and then needs up to three pages: of the port's word,
- * of the tail's, and the control block.  As two gpc->locks could deadlock with their
- * writers, it only tries to get them.  If it does not, or one is out of reach, nothing
- * has been changed, and the event is kept to be raised by a thread that can fault pages
- * in.  Kept events are in a list, in the order of their arrival; as long as there are
+ * of the tail's, and the control block for a new head.  As two gpc->locks could deadlock
+ * with their writers, it only tries to get them.  If it does not, or one is out of reach,
+ * nothing has been changed, and the event is kept to be raised by a thread that can fault
+ * pages in.  Kept events are in a list, in the order of their arrival; as long as there are
  * any that might be raised, later ones go to its end.  An event of a port without a
  * page in the array, or whose memory is gone, is kept until there is one.
  */
@@ -48,6 +48,7 @@
 #define KVM_XEN_FIFO_WAITS		BIT(30)	/* only for a page to be mapped */
 
 static_assert(EVTCHN_FIFO_NR_CHANNELS == KVM_XEN_FIFO_NR_PORTS);
+static_assert(EVTCHN_FIFO_PRIORITY_MIN == 15);
 static_assert(sizeof(struct evtchn_fifo_control_block) == 72);
 static_assert(offsetof(struct evtchn_fifo_control_block, head) == 8);
 
@@ -104,19 +105,25 @@ struct kvm_xen_fifo {
 /* A raise: where to, and what it has locked. */
 struct kvm_xen_fifo_raise {
 	struct kvm_xen_fifo *fifo;
-	struct kvm_vcpu *vcpu;
 	struct kvm_xen_fifo_control *control;
 	u32 port;
 	u32 priority;
+	u32 queue_id;
 	struct kvm_xen_fifo_queue *queue;
 	struct kvm_xen_fifo_queue *old;
 	struct gfn_to_pfn_cache *page;
-	struct gfn_to_pfn_cache *tail_page;	/* NULL if it is none, or @page */
+	struct gfn_to_pfn_cache *tail_page;	/* may be @page */
+	struct gfn_to_pfn_cache *away;		/* what was out of reach; or NULL */
+	bool ready;				/* the vCPU is to be told of a new head */
 };
 
+/* Anything that is no priority stands for the default; nor is it one speculatively. */
 static u32 kvm_xen_fifo_priority(u32 priority)
 {
-	return priority <= EVTCHN_FIFO_PRIORITY_MIN ? priority : EVTCHN_FIFO_PRIORITY_DEFAULT;
+	if (priority > EVTCHN_FIFO_PRIORITY_MIN)
+		priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+
+	return priority & EVTCHN_FIFO_PRIORITY_MIN;
 }
 
 /* The FIFO event channels of @kvm, to be used in kvm->srcu; NULL if there are none. */
@@ -125,12 +132,17 @@ static struct kvm_xen_fifo *kvm_xen_fifo(struct kvm *kvm)
 	return srcu_dereference(kvm->arch.xen.fifo, &kvm->srcu);
 }
 
+/* A port number below KVM_XEN_FIFO_NR_PORTS, to be used as an index. */
+static u32 kvm_xen_fifo_port(u32 port)
+{
+	return array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS);
+}
+
 /* The page of the event array with the word of @port; NULL if it is not there yet. */
 static struct gfn_to_pfn_cache *kvm_xen_fifo_page(struct kvm_xen_fifo *fifo, u32 port)
 {
 	/* Pairs with smp_store_release() in kvm_xen_set_evtchn_array(). */
-	return smp_load_acquire(&fifo->pages[array_index_nospec(port / KVM_XEN_FIFO_WORDS,
-								KVM_XEN_FIFO_NR_PAGES)]);
+	return smp_load_acquire(&fifo->pages[port / KVM_XEN_FIFO_WORDS]);
 }
 
 static event_word_t *kvm_xen_fifo_word(struct gfn_to_pfn_cache *page, u32 port)
@@ -138,6 +150,7 @@ static event_word_t *kvm_xen_fifo_word(struct gfn_to_pfn_cache *page, u32 port)
 	return (event_word_t *)page->khva + port % KVM_XEN_FIFO_WORDS;
 }
 
+/* By which a queue is known where its address would take too much room. */
 static u32 kvm_xen_fifo_queue_id(struct kvm_vcpu *vcpu, u32 priority)
 {
 	return 1 + vcpu->vcpu_idx * EVTCHN_FIFO_MAX_QUEUES + priority;
@@ -227,7 +240,7 @@ static void kvm_xen_fifo_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
  * Other flags of the word may change at any time, but while BUSY is set, each of them
  * only once.  A guest that does more loses the event, and with it those behind.
  */
-static bool kvm_xen_fifo_set_link(event_word_t *tail, u32 port)
+static __always_inline bool kvm_xen_fifo_set_link(event_word_t *tail, u32 port)
 {
 	const event_word_t mask = EVTCHN_FIFO_LINK_MASK | BIT(EVTCHN_FIFO_BUSY);
 	event_word_t word = READ_ONCE(*tail);
@@ -256,16 +269,56 @@ static bool kvm_xen_fifo_set_link(event_word_t *tail, u32 port)
 }
 
 /*
- * Latch the event and append it to its queue.  All locks are held, so this cannot fail.
- * @ready: set to whether the vCPU has to be told of a new head
+ * Get hold of a page, unless somebody changes it just now.  It is where and as long as
+ * it always was, so only that is left to be checked of kvm_gpc_check().
+ *
+ * Sparse is not told: it would want all functions to lock pages always or never.
+ */
+static __always_inline bool kvm_xen_fifo_trylock_page(struct gfn_to_pfn_cache *gpc)
+{
+	if (!read_trylock(&gpc->lock))
+		return false;
+
+	if (likely(gpc->valid && gpc->generation == kvm_memslots(gpc->kvm)->generation)) {
+		__release(&gpc->lock);
+		return true;
+	}
+	read_unlock(&gpc->lock);
+	return false;
+}
+
+static __always_inline void kvm_xen_fifo_unlock_page(struct gfn_to_pfn_cache *gpc)
+{
+	__acquire(&gpc->lock);
+	read_unlock(&gpc->lock);
+}
+
+/*
+ * Make the port the head of its queue, which is empty.  The head is written before its
+ * ready bit is set; the locked instruction pairs with the guest's exchange of the word.
+ */
+static __always_inline bool kvm_xen_fifo_set_head(struct kvm_xen_fifo_raise *op)
+{
+	struct evtchn_fifo_control_block *control;
+
+	if (!kvm_xen_fifo_trylock_page(&op->control->gpc))
+		return false;
+
+	control = op->control->gpc.khva;
+	WRITE_ONCE(control->head[op->priority], op->port);
+	op->ready = !kvm_xen_test_and_set_bit(op->priority, &control->ready);
+	kvm_xen_fifo_unlock_page(&op->control->gpc);
+	return true;
+}
+
+/*
+ * Latch the event and append it to its queue.  The queues and the words are locked.
  *
  * PENDING is set inside the locks, and LINKED before a poller can be woken, so that who
- * sees the one may rely on the other.  The head is written before its ready bit is set;
- * the locked instruction pairs with the guest's exchange of the ready word.
+ * sees the one may rely on the other.
  */
-static int kvm_xen_fifo_link(const struct kvm_xen_fifo_raise *op, bool *ready)
+static __always_inline int kvm_xen_fifo_link(struct kvm_xen_fifo_raise *op)
 {
-	struct evtchn_fifo_control_block *control = op->control->gpc.khva;
 	event_word_t *word = kvm_xen_fifo_word(op->page, op->port);
 	struct kvm_xen_fifo_queue *queue = op->queue;
 	bool fresh = !kvm_xen_test_and_set_bit(EVTCHN_FIFO_PENDING, word);
@@ -280,141 +333,135 @@ static int kvm_xen_fifo_link(const struct kvm_xen_fifo_raise *op, bool *ready)
 	/* It was the last of its old queue, which is empty then.  Never link to it there. */
 	if (op->old->tail == op->port)
 		op->old->tail = 0;
-	if (op->old != queue)
-		WRITE_ONCE(op->fifo->ports[op->port].queue,
-			   kvm_xen_fifo_queue_id(op->vcpu, op->priority));
 
-	if (!queue->tail ||
-	    !kvm_xen_fifo_set_link(kvm_xen_fifo_word(op->tail_page ?: op->page, queue->tail),
-				   op->port)) {
-		WRITE_ONCE(control->head[op->priority], op->port);
-		*ready = !kvm_xen_test_and_set_bit(op->priority, &control->ready);
+	if ((!queue->tail ||
+	     !kvm_xen_fifo_set_link(kvm_xen_fifo_word(op->tail_page, queue->tail), op->port)) &&
+	    unlikely(!kvm_xen_fifo_set_head(op))) {
+		/* It was in reach a moment ago.  As if nothing had been done. */
+		kvm_xen_test_and_clear_bit(EVTCHN_FIFO_LINKED, word);
+		if (fresh)
+			kvm_xen_test_and_clear_bit(EVTCHN_FIFO_PENDING, word);
+		op->away = &op->control->gpc;
+		return KVM_XEN_EVTCHN_UNREACHABLE;
 	}
+
+	if (op->old != queue)
+		WRITE_ONCE(op->fifo->ports[op->port].queue, op->queue_id);
 	queue->tail = op->port;
 
 	return fresh ? KVM_XEN_EVTCHN_DELIVERED : KVM_XEN_EVTCHN_MERGED;
 }
 
-/* Sparse knows of none of the pages: they are locked all or not at all. */
-static bool kvm_xen_fifo_trylock_page(struct gfn_to_pfn_cache *gpc, unsigned long len)
+/* With the queues locked, lock the words, and see that the control block is there. */
+static __always_inline int kvm_xen_fifo_lock_and_link(struct kvm_xen_fifo_raise *op)
 {
-	if (!read_trylock(&gpc->lock))
-		return false;
+	u32 tail = op->queue->tail;
+	bool apart = false;
+	int r;
 
-	if (likely(kvm_gpc_check(gpc, len))) {
-		__release(&gpc->lock);
-		return true;
+	if (unlikely(!READ_ONCE(op->control->gpc.valid))) {
+		op->away = &op->control->gpc;
+		return READ_ONCE(op->away->active) ? KVM_XEN_EVTCHN_UNREACHABLE :
+						     KVM_XEN_EVTCHN_DROPPED;
 	}
-	read_unlock(&gpc->lock);
-	return false;
-}
 
-static void kvm_xen_fifo_unlock_page(struct gfn_to_pfn_cache *gpc)
-{
-	__acquire(&gpc->lock);
-	read_unlock(&gpc->lock);
-}
-
-/* Lock all pages that the raise needs.  Returns one that it could not, or NULL. */
-static struct gfn_to_pfn_cache *kvm_xen_fifo_lock_pages(struct kvm_xen_fifo_raise *op)
-{
-	struct gfn_to_pfn_cache *tail_page = NULL;
-
-	if (op->queue->tail) {
-		tail_page = kvm_xen_fifo_page(op->fifo, op->queue->tail);
+	op->tail_page = op->away = op->page;
+	if (tail && tail / KVM_XEN_FIFO_WORDS != op->port / KVM_XEN_FIFO_WORDS) {
+		op->tail_page = kvm_xen_fifo_page(op->fifo, tail);
+		apart = true;
 		/* Restored, and its page is still to come: wait for that. */
-		if (!tail_page)
-			return op->page;
-	}
-	op->tail_page = tail_page == op->page ? NULL : tail_page;
-
-	if (!kvm_xen_fifo_trylock_page(op->page, PAGE_SIZE))
-		return op->page;
-
-	if (!kvm_xen_fifo_trylock_page(&op->control->gpc, KVM_XEN_FIFO_CONTROL_SIZE)) {
-		kvm_xen_fifo_unlock_page(op->page);
-		return &op->control->gpc;
+		if (!op->tail_page)
+			return KVM_XEN_EVTCHN_UNREACHABLE;
 	}
 
-	if (op->tail_page && !kvm_xen_fifo_trylock_page(op->tail_page, PAGE_SIZE)) {
-		kvm_xen_fifo_unlock_page(&op->control->gpc);
-		kvm_xen_fifo_unlock_page(op->page);
-		return op->tail_page;
-	}
-	return NULL;
-}
+	if (unlikely(!kvm_xen_fifo_trylock_page(op->page)))
+		return KVM_XEN_EVTCHN_UNREACHABLE;
 
-static void kvm_xen_fifo_unlock_pages(struct kvm_xen_fifo_raise *op)
-{
-	if (op->tail_page)
-		kvm_xen_fifo_unlock_page(op->tail_page);
-	kvm_xen_fifo_unlock_page(&op->control->gpc);
+	if (apart && !kvm_xen_fifo_trylock_page(op->tail_page)) {
+		op->away = op->tail_page;
+		r = KVM_XEN_EVTCHN_UNREACHABLE;
+	} else {
+		r = kvm_xen_fifo_link(op);
+		if (apart)
+			kvm_xen_fifo_unlock_page(op->tail_page);
+	}
+
 	kvm_xen_fifo_unlock_page(op->page);
-}
-
-/* The order of addresses is that of locking, for any two queues of the VM. */
-static void kvm_xen_fifo_lock_queues(struct kvm_xen_fifo_raise *op, unsigned long *flags)
-	__acquires(&op->queue->lock)
-{
-	struct kvm_xen_fifo_queue *first = min(op->queue, op->old);
-	struct kvm_xen_fifo_queue *second = max(op->queue, op->old);
-
-	spin_lock_irqsave(&first->lock, *flags);
-	if (second != first) {
-		spin_lock_nested(&second->lock, SINGLE_DEPTH_NESTING);
-		__release(&second->lock);
-	}
-}
-
-static void kvm_xen_fifo_unlock_queues(struct kvm_xen_fifo_raise *op, unsigned long flags)
-	__releases(&op->queue->lock)
-{
-	struct kvm_xen_fifo_queue *first = min(op->queue, op->old);
-	struct kvm_xen_fifo_queue *second = max(op->queue, op->old);
-
-	if (second != first) {
-		__acquire(&second->lock);
-		spin_unlock(&second->lock);
-	}
-	spin_unlock_irqrestore(&first->lock, flags);
+	return r;
 }
 
 /*
- * Try to raise an event.  @ready: as in kvm_xen_fifo_link(); @away: the page that was
- * out of reach, after KVM_XEN_EVTCHN_UNREACHABLE
- *
- * The last queue of a port may change until it is locked.  Xen, too, gives up on one
- * that the guest moves about all the time.
+ * Append the event to the queue that its port was on last.  If that is another one,
+ * nothing is done, and @op->away is NULL.
  */
-static int kvm_xen_fifo_try_raise(struct kvm_xen_fifo_raise *op, bool *ready,
-				  struct gfn_to_pfn_cache **away)
+static __always_inline int kvm_xen_fifo_append(struct kvm_xen_fifo_raise *op)
 {
-	struct kvm_xen_fifo_port *p = &op->fifo->ports[op->port];
+	int r = KVM_XEN_EVTCHN_UNREACHABLE;
 	unsigned long flags;
-	unsigned int i;
-	bool locked;
-	u32 id;
-	int r = KVM_XEN_EVTCHN_DROPPED;
 
-	for (i = 0; i < KVM_XEN_FIFO_LOCK_TRIES; i++) {
-		id = READ_ONCE(p->queue);
-		op->old = kvm_xen_fifo_queue(op->fifo, id);
+	op->old = op->queue;
+	op->away = NULL;
 
-		kvm_xen_fifo_lock_queues(op, &flags);
-		locked = likely(READ_ONCE(p->queue) == id);
-		if (locked) {
-			*away = kvm_xen_fifo_lock_pages(op);
-			r = KVM_XEN_EVTCHN_UNREACHABLE;
-			if (likely(!*away)) {
-				r = kvm_xen_fifo_link(op, ready);
-				kvm_xen_fifo_unlock_pages(op);
-			}
-		}
-		kvm_xen_fifo_unlock_queues(op, flags);
-		if (locked)
-			break;
-	}
+	spin_lock_irqsave(&op->queue->lock, flags);
+	if (likely(READ_ONCE(op->fifo->ports[op->port].queue) == op->queue_id))
+		r = kvm_xen_fifo_lock_and_link(op);
+	spin_unlock_irqrestore(&op->queue->lock, flags);
+
 	return r;
+}
+
+/*
+ * Append the event to another queue than the last one: lock that, too, in the order of
+ * addresses.  If the port is moved meanwhile, likewise.
+ */
+static int kvm_xen_fifo_move(struct kvm_xen_fifo_raise *op)
+{
+	u32 *last = &op->fifo->ports[op->port].queue, id = READ_ONCE(*last);
+	struct kvm_xen_fifo_queue *first, *second;
+	int r = KVM_XEN_EVTCHN_UNREACHABLE;
+	unsigned long flags;
+
+	op->old = kvm_xen_fifo_queue(op->fifo, id);
+	if (op->old == op->queue)
+		return r;
+
+	first = min(op->queue, op->old);
+	second = max(op->queue, op->old);
+
+	spin_lock_irqsave(&first->lock, flags);
+	spin_lock_nested(&second->lock, SINGLE_DEPTH_NESTING);
+	if (READ_ONCE(*last) == id)
+		r = kvm_xen_fifo_lock_and_link(op);
+	spin_unlock(&second->lock);
+	spin_unlock_irqrestore(&first->lock, flags);
+
+	return r;
+}
+
+/* Find what a raise needs.  Returns 0, or the outcome if it ends here. */
+static __always_inline int kvm_xen_fifo_prepare(struct kvm_xen_fifo_raise *op,
+						struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
+						u32 port, u32 priority)
+{
+	op->fifo = fifo;
+	op->port = kvm_xen_fifo_port(port);
+	op->priority = kvm_xen_fifo_priority(priority);
+	op->queue_id = kvm_xen_fifo_queue_id(vcpu, op->priority);
+	op->ready = false;
+
+	op->page = kvm_xen_fifo_page(fifo, op->port);
+	if (unlikely(!op->page)) {
+		__kvm_xen_fifo_keep(fifo, vcpu, op->port, priority, false);
+		return KVM_XEN_EVTCHN_KEPT;
+	}
+
+	/* Pairs with smp_store_release() in kvm_xen_fifo_make_control(). */
+	op->control = smp_load_acquire(&fifo->controls[vcpu->vcpu_idx]);
+	if (unlikely(!op->control))
+		return KVM_XEN_EVTCHN_DROPPED;
+
+	op->queue = &op->control->queues[op->priority];
+	return 0;
 }
 
 /* FIFO has no selectors: a vCPU that is told looks at its control block. */
@@ -437,49 +484,47 @@ static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xe
 	return notify;
 }
 
-/* Raise an event, regardless of those that wait. */
-static int __kvm_xen_fifo_raise(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
-				const struct kvm_xen_abi *abi, u32 port, u32 priority,
-				bool can_sleep)
+/*
+ * Raise an event in all cases: its port moves, or a page is out of reach.  If that is to
+ * be mapped and cannot be, the event is kept.  If the guest moves the port about all the
+ * time, it is lost, as in Xen.
+ */
+static noinline int kvm_xen_fifo_raise_slowly(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
+					      u32 port, u32 priority, bool can_sleep, bool *ready)
 {
-	struct kvm_xen_fifo_raise op = {
-		.fifo = fifo,
-		.vcpu = vcpu,
-		.port = array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS),
-		.priority = array_index_nospec(kvm_xen_fifo_priority(priority),
-					       EVTCHN_FIFO_MAX_QUEUES),
-	};
-	int r, tries = KVM_XEN_FIFO_PAGE_TRIES;
-	struct gfn_to_pfn_cache *away;
-	bool ready = false;
+	int lock_tries = KVM_XEN_FIFO_LOCK_TRIES, page_tries = KVM_XEN_FIFO_PAGE_TRIES;
+	struct kvm_xen_fifo_raise op;
+	int r;
 
-	op.page = kvm_xen_fifo_page(fifo, op.port);
-	if (!op.page) {
-		__kvm_xen_fifo_keep(fifo, vcpu, op.port, priority, false);
-		return KVM_XEN_EVTCHN_KEPT;
-	}
+	*ready = false;
+	r = kvm_xen_fifo_prepare(&op, fifo, vcpu, port, priority);
+	if (r)
+		return r;
 
-	/* Pairs with smp_store_release() in kvm_xen_fifo_make_control(). */
-	op.control = smp_load_acquire(&fifo->controls[vcpu->vcpu_idx]);
-	if (!op.control || !READ_ONCE(op.control->gpc.active))
-		return KVM_XEN_EVTCHN_DROPPED;
+	for (;;) {
+		r = kvm_xen_fifo_append(&op);
+		if (r == KVM_XEN_EVTCHN_UNREACHABLE && !op.away)
+			r = kvm_xen_fifo_move(&op);
+		if (r != KVM_XEN_EVTCHN_UNREACHABLE)
+			break;
 
-	op.queue = &op.control->queues[op.priority];
-	while ((r = kvm_xen_fifo_try_raise(&op, &ready, &away)) == KVM_XEN_EVTCHN_UNREACHABLE) {
+		if (!op.away) {
+			if (!--lock_tries)
+				return KVM_XEN_EVTCHN_DROPPED;
+			continue;
+		}
+
 		if (!can_sleep)
 			return r;
-
-		if (!tries-- ||
-		    !kvm_xen_page_refresh(away, away == &op.control->gpc ?
-						KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE)) {
+		if (!page_tries-- ||
+		    !kvm_xen_page_refresh(op.away, op.away == &op.control->gpc ?
+						   KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE)) {
 			__kvm_xen_fifo_keep(fifo, vcpu, op.port, priority, false);
 			return KVM_XEN_EVTCHN_KEPT;
 		}
 	}
 
-	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, can_sleep))
-		kvm_xen_notify(vcpu);
-
+	*ready = op.ready;
 	return r;
 }
 
@@ -487,6 +532,9 @@ static int kvm_xen_fifo_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *a
 			      u32 priority, bool can_sleep)
 {
 	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
+	struct kvm_xen_fifo_raise op = {};
+	bool ready;
+	int r;
 
 	/* A reset came in between, and takes events with it. */
 	if (unlikely(!fifo))
@@ -499,7 +547,16 @@ static int kvm_xen_fifo_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *a
 		kvm_xen_fifo_deliver_kept(vcpu->kvm);
 	}
 
-	return __kvm_xen_fifo_raise(fifo, vcpu, abi, port, priority, can_sleep);
+	/* Mostly it is as simple as that. */
+	r = kvm_xen_fifo_prepare(&op, fifo, vcpu, port, priority) ?: kvm_xen_fifo_append(&op);
+	ready = op.ready;
+	if (unlikely(r == KVM_XEN_EVTCHN_UNREACHABLE))
+		r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, can_sleep, &ready);
+
+	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, can_sleep))
+		kvm_xen_notify(vcpu);
+
+	return r;
 }
 
 /*
@@ -515,7 +572,7 @@ static int kvm_xen_fifo_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *
 	event_word_t *word;
 	bool pending;
 
-	port = array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS);
+	port = kvm_xen_fifo_port(port);
 	if (fifo)
 		page = kvm_xen_fifo_page(fifo, port);
 	/* Nothing to be unmasked: that is no error. */
@@ -541,7 +598,7 @@ static int kvm_xen_fifo_test_pending(struct kvm *kvm, const struct kvm_xen_abi *
 	unsigned long flags;
 	int r;
 
-	port = array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS);
+	port = kvm_xen_fifo_port(port);
 	page = fifo ? kvm_xen_fifo_page(fifo, port) : NULL;
 	if (!page)
 		return 0;
@@ -580,13 +637,16 @@ static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
 	u32 priority = kept % EVTCHN_FIFO_MAX_QUEUES;
 	struct kvm_vcpu *vcpu;
+	bool ready;
 	int r;
 
 	kept &= ~(KVM_XEN_FIFO_IS_KEPT | KVM_XEN_FIFO_WAITS);
 	vcpu = kvm_xen_port_vcpu(kvm, port, &priority) ?:
 	       kvm_get_vcpu(kvm, kept / EVTCHN_FIFO_MAX_QUEUES);
 
-	r = __kvm_xen_fifo_raise(fifo, vcpu, abi, port, priority, true);
+	r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, true, &ready);
+	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, true))
+		kvm_xen_notify(vcpu);
 	if (r == KVM_XEN_EVTCHN_DELIVERED)
 		atomic64_inc(&vcpu->stat.xen_events_delivered);
 	if (r == KVM_XEN_EVTCHN_DELIVERED || r == KVM_XEN_EVTCHN_MASKED)
@@ -1072,7 +1132,7 @@ int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 	control = kvm_xen_fifo_make_control(vcpu);
 	fifo = kvm_xen_fifo(kvm);
 	for (i = 0; control && i < EVTCHN_FIFO_MAX_QUEUES; i++) {
-		tail = array_index_nospec(data->u.evtchn_tail[i], KVM_XEN_FIFO_NR_PORTS);
+		tail = kvm_xen_fifo_port(data->u.evtchn_tail[i]);
 		if (tail)
 			WRITE_ONCE(fifo->ports[tail].queue, kvm_xen_fifo_queue_id(vcpu, i));
 		kvm_xen_set_tail(&control->queues[i], tail);
@@ -1118,8 +1178,7 @@ int kvm_xen_fifo_keep(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 	mutex_lock(&vcpu->kvm->arch.xen.lock);
 	fifo = kvm_xen_make_fifo(vcpu->kvm);
 	if (fifo)
-		__kvm_xen_fifo_keep(fifo, vcpu, array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS),
-				    priority, false);
+		__kvm_xen_fifo_keep(fifo, vcpu, kvm_xen_fifo_port(port), priority, false);
 	mutex_unlock(&vcpu->kvm->arch.xen.lock);
 	if (!fifo)
 		return -ENOMEM;
