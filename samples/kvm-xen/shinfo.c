@@ -106,10 +106,15 @@ long vcpu_info_register(struct vcpu *v, u64 gpa)
 
 static void vcpu_reset(struct vcpu *v)
 {
+	struct kvm_xen_vcpu_attr periodic = { .type = KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER };
 	struct kvm_xen_vcpu_attr kept = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED };
 
-	/* Lets go to the old pages what has not been delivered yet. */
-	vcpu_get_attr(v, &kept);
+	/* Kernels that have the one flag have both of these. */
+	if (v->vm->xen_caps & KVM_XEN_HVM_CONFIG_MORE_HCALLS) {
+		vcpu_set_attr(v, &periodic);
+		/* Lets go to the old pages what has not been delivered yet. */
+		vcpu_get_attr(v, &kept);
+	}
 	v->upcall_vector = 0;
 	upcall_vector_set(v);
 	v->has_vcpu_info = false;

@@ -140,7 +140,8 @@ static void kicked(int signal)
 /* With vm->lock held, so that no vCPU is in need of another one that has no thread yet. */
 void vcpu_start(struct vcpu *v)
 {
-	struct sigaction action = { .sa_handler = kicked };
+	/* KVM_RUN ends with EINTR all the same, but a write to stdout goes on. */
+	struct sigaction action = { .sa_handler = kicked, .sa_flags = SA_RESTART };
 
 	if (sigaction(SIG_KICK, &action, NULL))
 		err(1, "sigaction");
