@@ -144,6 +144,12 @@ static int kvm_xen_2l_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi
 }
 
 /* A port that was not masked is not raised again, be it pending or not. */
+static bool kvm_xen_2l_clear_mask(void *shinfo, const struct kvm_xen_abi *abi, u32 port)
+{
+	return kvm_xen_test_and_clear_bit(port, shinfo + abi->mask) &&
+	       kvm_xen_test_bit(port, shinfo + abi->pending);
+}
+
 static int kvm_xen_2l_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
 			     u32 priority, bool can_sleep)
 {
@@ -156,8 +162,7 @@ static int kvm_xen_2l_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *ab
 	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, can_sleep))
 		return KVM_XEN_EVTCHN_UNREACHABLE;
 
-	raise = kvm_xen_test_and_clear_bit(port, gpc->khva + abi->mask) &&
-		kvm_xen_test_bit(port, gpc->khva + abi->pending);
+	raise = kvm_xen_2l_clear_mask(gpc->khva, abi, port);
 	kvm_xen_page_unlock(gpc, flags);
 
 	if (raise && kvm_xen_2l_set_selector(vcpu, abi, port, can_sleep))

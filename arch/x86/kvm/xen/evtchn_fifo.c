@@ -464,6 +464,13 @@ static __always_inline int kvm_xen_fifo_prepare(struct kvm_xen_fifo_raise *op,
 	return 0;
 }
 
+static bool kvm_xen_fifo_defer_upcall(struct kvm_vcpu *vcpu)
+{
+	set_bit(0, vcpu->arch.xen.deferred_sel);
+	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
+	return false;
+}
+
 /* FIFO has no selectors: a vCPU that is told looks at its control block. */
 static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
 				      u32 port, bool can_sleep)
@@ -472,11 +479,8 @@ static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xe
 	unsigned long flags;
 	bool notify;
 
-	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep)) {
-		set_bit(0, vcpu->arch.xen.deferred_sel);
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_SEL);
-		return false;
-	}
+	if (!kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep))
+		return kvm_xen_fifo_defer_upcall(vcpu);
 
 	/* Bit 0 of the first word is bit 0 of evtchn_upcall_pending. */
 	notify = !kvm_xen_test_and_set_bit(0, gpc->khva);
