@@ -136,6 +136,51 @@ static void test_calls_compat(void)
 	calls(XEN_COMPAT);
 }
 
+/* EVTCHNOP_unmask, if the VMM asks for it. */
+static s64 unmask(struct xen_vm *x, u32 port)
+{
+	*(u32 *)xen_hva(x, XEN_ARG(0)) = port;
+	return xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK, XEN_ARG(0));
+}
+
+static struct xen_vm *new_unmask_vm(enum xen_mode mode)
+{
+	struct xen_vm *x = new_vm(1, mode);
+
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND |
+		   KVM_XEN_HVM_CONFIG_MORE_HCALLS, XEN_HCALL_MSR);
+	xen_set_port(x, A, STATUS_IPI, 0);
+	xen_put_mask(x, A, true);
+	return x;
+}
+
+static void unmasks(enum xen_mode mode)
+{
+	struct xen_vm *x = new_unmask_vm(mode);
+
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(unmask(x, A), 0));
+	TEST_ASSERT(!xen_masked(x, A), "still masked");
+	TEST_ASSERT_EQ(xen_flag(x, 0), 0);
+	xen_put_pending(x, A, true);
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(unmask(x, A), 0));
+	TEST_ASSERT_EQ(xen_flag(x, 0), 0);
+	xen_put_mask(x, A, true);
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(unmask(x, A), 0));
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+}
+
+static void test_unmask(void)
+{
+	unmasks(XEN_64);
+}
+
+static void test_unmask_32(void)
+{
+	unmasks(XEN_32);
+}
+
 /* What may sleep, what the guest got wrong, and what is the VMM's. */
 static void test_others(void)
 {
@@ -234,6 +279,31 @@ static void test_vcpu_info_gone(void)
 	xen_window(x, 1);
 	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
 	TEST_ASSERT_EQ(xen_sel(x, 1), xen_sel_bit(x, B));
+}
+
+/* Unmasked once, by who can fault the page in.  What is not known, or bad, likewise. */
+static void test_unmask_gone(void)
+{
+	struct xen_vm *x = new_unmask_vm(XEN_64);
+
+	x->shinfo = new_slot(x);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	xen_put_mask(x, A, true);
+	xen_put_pending(x, A, true);
+	take_away(x->shinfo);
+	EXPECT_CALLS(x, 0, 1, TEST_ASSERT_EQ(unmask(x, A), 0));
+	TEST_ASSERT(!xen_masked(x, A), "still masked");
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+	xen_put_mask(x, A, true);
+	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(unmask(x, A), 0));
+	TEST_ASSERT(!xen_masked(x, A), "still masked");
+
+	EXPECT_CALLS(x, 0, 1, TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK,
+						       XEN_HOLE - 2), -EFAULT));
+	*(u32 *)xen_hva(x, XEN_ARG(0)) = B;
+	EXPECT_CALLS(x, 0, 0, xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK, XEN_ARG(0)));
 }
 
 /* An upcall that is due comes before the guest's next instruction. */
@@ -552,11 +622,15 @@ static const struct xen_case cases[] = {
 	{ "calls that are answered at once, 64-bit", test_calls },
 	{ "calls that are answered at once, 32-bit", test_calls_32 },
 	{ "calls that are answered at once, compat", test_calls_compat },
+	{ "unmask is answered at once, 64-bit", test_unmask, KVM_XEN_HVM_CONFIG_MORE_HCALLS },
+	{ "unmask is answered at once, 32-bit", test_unmask_32, KVM_XEN_HVM_CONFIG_MORE_HCALLS },
 	{ "calls that are not", test_others },
 	{ "argument crosses pages", test_crossing },
 	{ "argument has to be faulted in", test_argument_gone },
 	{ "shared_info has to be faulted in", test_shared_info_gone },
 	{ "vcpu_info has to be faulted in", test_vcpu_info_gone },
+	{ "unmask, shared_info has to be faulted in", test_unmask_gone,
+	  KVM_XEN_HVM_CONFIG_MORE_HCALLS },
 	{ "upcall of a send to oneself", test_upcall },
 	{ "upcall of a timer that is past", test_timer_upcall },
 	{ "U7: guest sets its own flag, interrupt shadow", test_own_flag },

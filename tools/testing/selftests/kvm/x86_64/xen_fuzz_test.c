@@ -34,6 +34,8 @@
 #define HCALL_MEMORY		12
 #define HCALL_MULTICALL		13
 
+#define DOMID_SELF		0x7ff0
+
 /* A page at XEN_HOLE, which comes and goes. */
 #define HOLE_SLOT		(XEN_SLOT + 1)
 
@@ -218,12 +220,18 @@ static void end(struct call *call, int result, const int *allowed)
 
 #define ERRNOS(...)	((const int[]) { __VA_ARGS__, 0 })
 
+/* Usually, what else there is to opt in to. */
+static u32 some_more_flags(struct thread *t)
+{
+	return below(t, 4) ? kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_MORE_HCALLS : 0;
+}
+
 static void fuzz_config(struct thread *t)
 {
 	struct kvm_xen_hvm_config config = {
 		.flags = below(t, 4) ? KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL |
-				       KVM_XEN_HVM_CONFIG_EVTCHN_SEND :
-				       BIT(below(t, 10)) | BIT(below(t, 10)),
+				       KVM_XEN_HVM_CONFIG_EVTCHN_SEND | some_more_flags(t) :
+				       BIT(below(t, 10)) | BIT(below(t, 20)),
 		.msr = below(t, 8) ? XEN_HCALL_MSR :
 		       one_of(t, 0, 1, MSR_EFER, XEN_HCALL_MSR - 1, 0x4fffffff, 0x50000000),
 	};
@@ -258,7 +266,9 @@ static void fill_evtchn(struct thread *t, struct kvm_xen_hvm_attr *attr)
 
 static void fuzz_vm_attr(struct thread *t)
 {
-	struct kvm_xen_hvm_attr attr = { .type = below(t, 8) };
+	struct kvm_xen_hvm_attr attr = {
+		.type = below(t, 4) ? below(t, 8) : KVM_XEN_ATTR_TYPE_EVTCHN_PORT,
+	};
 	bool set = below(t, 4);
 	struct call *call;
 
@@ -277,6 +287,13 @@ static void fuzz_vm_attr(struct thread *t)
 	case KVM_XEN_ATTR_TYPE_EVTCHN:
 		fill_evtchn(t, &attr);
 		break;
+	case KVM_XEN_ATTR_TYPE_EVTCHN_PORT:
+		attr.u.evtchn_port.port = some_port(t);
+		attr.u.evtchn_port.type = below(t, 8);
+		attr.u.evtchn_port.vcpu = some_vcpu(t);
+		attr.u.evtchn_port.priority = some_priority(t);
+		attr.u.evtchn_port.data[0] = guest_random_u32(&t->random);
+		break;
 	case KVM_XEN_ATTR_TYPE_LONG_MODE:
 	case KVM_XEN_ATTR_TYPE_XEN_VERSION:
 	case KVM_XEN_ATTR_TYPE_RUNSTATE_UPDATE_FLAG:
@@ -293,7 +310,7 @@ static void fuzz_vm_attr(struct thread *t)
 		    ERRNOS(EFAULT, ENOENT, EINVAL, EBADF, EEXIST, ENOMEM, EOPNOTSUPP));
 	else
 		end(call, xen_errno(__vm_ioctl(t->fuzz->x->vm, KVM_XEN_HVM_GET_ATTR, &attr)),
-		    ERRNOS(ENOENT, EOPNOTSUPP));
+		    ERRNOS(ENOENT, EINVAL, EOPNOTSUPP));
 }
 
 static void fill_runstate(struct thread *t, struct kvm_xen_vcpu_attr *attr)
@@ -311,7 +328,12 @@ static void fill_runstate(struct thread *t, struct kvm_xen_vcpu_attr *attr)
 
 static void fuzz_vcpu_attr(struct thread *t)
 {
-	struct kvm_xen_vcpu_attr attr = { .type = below(t, 12) };
+	struct kvm_xen_vcpu_attr attr = {
+		.type = below(t, 4) ? below(t, 12) :
+			one_of(t, KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
+			       KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER,
+			       KVM_XEN_VCPU_ATTR_TYPE_HYPERCALL_PAGE),
+	};
 	int n = below(t, t->fuzz->x->nr_vcpus);
 	struct kvm_vcpu *vcpu = t->fuzz->x->vcpu[n];
 	bool set = below(t, 4);
@@ -321,6 +343,7 @@ static void fuzz_vcpu_attr(struct thread *t)
 	case KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO:
 	case KVM_XEN_VCPU_ATTR_TYPE_VCPU_TIME_INFO:
 	case KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR:
+	case KVM_XEN_VCPU_ATTR_TYPE_HYPERCALL_PAGE:
 		attr.u.gpa = some_gpa(t);
 		break;
 	case KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO_HVA:
@@ -345,6 +368,11 @@ static void fuzz_vcpu_attr(struct thread *t)
 	case KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED:
 		attr.u.deferred.port = some_port(t);
 		attr.u.deferred.pending_sel = guest_random_u64(&t->random);
+		break;
+	case KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER:
+		attr.u.periodic_timer.period_ns = below(t, 4) ?
+			NSEC_PER_MSEC - 1 + below(t, 2 * NSEC_PER_MSEC) : some_time(t);
+		attr.u.periodic_timer.next_ns = some_time(t);
 		break;
 	default:
 		attr.type = one_of(t, 9, 10, 11, 0x3f, 0x41, 0x7fff, 0xffff);
@@ -465,19 +493,39 @@ static void *ioctl_thread(void *data)
 
 /* ---- the guest ---------------------------------------------------------- */
 
-/* What a hypercall may point to: ports, and between them struct sched_poll or a deadline. */
+/*
+ * What a hypercall may point to: ports, perhaps behind DOMID_SELF, and between them
+ * struct sched_poll or a deadline or period.
+ */
 static void fill_args(struct thread *t)
 {
 	u32 *word = xen_hva(t->fuzz->x, XEN_ARG(t->nr)), i;
 
 	for (i = 0; i < 0x1000 / 4; i++)
-		word[i] = some_port(t);
+		word[i] = below(t, 4) ? some_port(t) : one_of(t, DOMID_SELF, NSEC_PER_MSEC, 0);
 	for (i = 0; i < 0x800 / 4; i += 16)
 		*(struct xen_poll64 *)(word + i) = (struct xen_poll64) {
 			.ports = below(t, 2) ? some_gva(t) : some_time(t),
 			.nr_ports = below(t, 130),
 			.timeout = below(t, 2) ? some_time(t) : 0,
 		};
+}
+
+/* Where a result may go: not to code, nor to what a guest without paging has elsewhere. */
+static u64 some_output_gva(struct thread *t)
+{
+	return below(t, 2) ? XEN_SPARE + below(t, 0x1f00) :
+	       one_of(t, BIT_ULL(47) - 2, -1ULL, XEN_HOLE - 2, XEN_HOLE, XEN_SHINFO,
+		      APIC_DEFAULT_GPA, APIC_DEFAULT_GPA + 0xffe, XEN_ARG(t->nr));
+}
+
+static u64 some_command(struct thread *t)
+{
+	return below(t, 8) ? one_of(t, SCHEDOP_YIELD, SCHEDOP_BLOCK, SCHEDOP_POLL, EVTCHNOP_SEND,
+				    EVTCHNOP_STATUS, EVTCHNOP_UNMASK, VCPUOP_GET_RUNSTATE,
+				    VCPUOP_SET_PERIODIC, VCPUOP_STOP_PERIODIC,
+				    VCPUOP_SET_SINGLESHOT, VCPUOP_STOP_SINGLESHOT) :
+	       guest_random_u64(&t->random) >> below(t, 64);
 }
 
 static void fuzz_hypercall(struct thread *t)
@@ -494,14 +542,16 @@ static void fuzz_hypercall(struct thread *t)
 				   HCALL_VERSION, HCALL_VCPU, HCALL_SCHED, HCALL_SCHED,
 				   HCALL_EVTCHN, HCALL_EVTCHN) :
 	     guest_random_u64(&t->random) >> below(t, 64);
-	args[0] = nr == HCALL_SET_TIMER ? some_time(t) :
-		  below(t, 8) ? one_of(t, SCHEDOP_YIELD, SCHEDOP_POLL, EVTCHNOP_SEND,
-				       VCPUOP_SET_SINGLESHOT, VCPUOP_STOP_SINGLESHOT) :
-		  guest_random_u64(&t->random) >> below(t, 64);
+	args[0] = nr == HCALL_SET_TIMER ? some_time(t) : some_command(t);
 	for (i = 1; i < 6; i++)
 		args[i] = some_gva(t);
-	if (nr == HCALL_VCPU)
-		args[1] = below(t, 4) ? XEN_VCPU_ID(t->nr) : some_vcpu(t);
+	if (nr == HCALL_VCPU) {
+		args[1] = below(t, 4) ? XEN_VCPU_ID(below(t, MAX_VCPUS)) : some_vcpu(t);
+		if ((u32)args[0] == VCPUOP_GET_RUNSTATE)
+			args[2] = some_output_gva(t);
+	}
+	if (nr == HCALL_EVTCHN && (u32)args[0] == EVTCHNOP_STATUS)
+		args[1] = below(t, 2) ? some_output_gva(t) : XEN_ARG(t->nr) + below(t, 0x400) * 4;
 
 	call = begin(t, "hypercall", nr, args[0], args[1], args[2]);
 	xen_prepare_hcall(t->fuzz->x, t->nr, nr, args);

@@ -31,8 +31,6 @@
 
 #define RACE_NS		(2 * (u64)NSEC_PER_SEC)
 
-#define VCPUOP_GET_RUNSTATE	4
-
 /* Cases for both kinds of guests. */
 #define IN_64_BIT(fn)						\
 static void in_64_bit_##fn(void)				\

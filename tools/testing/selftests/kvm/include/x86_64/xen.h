@@ -30,13 +30,22 @@
 
 #define XENVER_VERSION		0
 #define EVTCHNOP_SEND		4
+#define EVTCHNOP_STATUS		5
+#define EVTCHNOP_UNMASK		9
 #define SCHEDOP_YIELD		0
+#define SCHEDOP_BLOCK		1
 #define SCHEDOP_POLL		3
+#define VCPUOP_GET_RUNSTATE	4
+#define VCPUOP_SET_PERIODIC	6
+#define VCPUOP_STOP_PERIODIC	7
 #define VCPUOP_SET_SINGLESHOT	8
 #define VCPUOP_STOP_SINGLESHOT	9
 
 #define EVTCHN_INTERDOMAIN	2
 #define EVTCHN_IPI		5
+
+/* Types of EVTCHN_PORT and EVTCHNOP_status. */
+enum { STATUS_CLOSED, STATUS_UNBOUND, STATUS_INTERDOMAIN, STATUS_PIRQ, STATUS_VIRQ, STATUS_IPI };
 
 #define XEN_2LEVEL		KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL
 #define XEN_HCALL_MSR		0x40000000
@@ -370,6 +379,8 @@ void xen_set_timer(struct xen_vm *x, int n, u32 port, u64 expires);
 int xen_try_evtchn(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port, u32 vcpu);
 void xen_assign(struct xen_vm *x, u32 type, u32 send_port, u32 port, u32 vcpu);
 int xen_try_eventfd(struct xen_vm *x, u32 send_port, int fd);
+int xen_try_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu, u32 priority);
+void xen_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu);
 int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu);
 void xen_send(struct xen_vm *x, u32 port, u32 vcpu);
 bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value);

@@ -375,6 +375,24 @@ int xen_try_eventfd(struct xen_vm *x, u32 send_port, int fd)
 	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr));
 }
 
+/* Tell the kernel what a port is bound to, STATUS_*. */
+int xen_try_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu, u32 priority)
+{
+	struct kvm_xen_hvm_attr attr = {
+		.type = KVM_XEN_ATTR_TYPE_EVTCHN_PORT,
+		.u.evtchn_port = {
+			.port = port, .type = type, .vcpu = vcpu, .priority = priority,
+		},
+	};
+
+	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr));
+}
+
+void xen_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu)
+{
+	TEST_ASSERT_EQ(xen_try_set_port(x, port, type, vcpu, XEN_2LEVEL), 0);
+}
+
 int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu)
 {
 	struct kvm_irq_routing_xen_evtchn event = {
