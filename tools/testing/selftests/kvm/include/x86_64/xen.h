@@ -205,6 +205,36 @@ kvm_static_assert(sizeof(struct xen_singleshot) == 16);
 #define XEN_NR_PAGES		32
 #define XEN_HOLE		XEN_PAGE(XEN_NR_PAGES)
 
+/*
+ * FIFO event channels: control blocks and the event array, in a memslot of their own that
+ * is mapped likewise.  All of the array has memory, be it in use or not.
+ */
+#define XEN_FIFO_PENDING	BIT(31)
+#define XEN_FIFO_MASKED		BIT(30)
+#define XEN_FIFO_LINKED		BIT(29)
+#define XEN_FIFO_BUSY		BIT(28)
+#define XEN_FIFO_LINK		GENMASK(16, 0)
+
+#define XEN_FIFO_NR_QUEUES	16
+#define XEN_FIFO_NR_PAGES	128
+#define XEN_FIFO_PER_PAGE	1024
+#define XEN_FIFO_NR_PORTS	(XEN_FIFO_NR_PAGES * XEN_FIFO_PER_PAGE)
+
+struct xen_fifo_control {
+	u32 ready;
+	u32 reserved;
+	u32 head[XEN_FIFO_NR_QUEUES];
+};
+
+XEN_CHECK_OFFSET(struct xen_fifo_control, head, 8);
+kvm_static_assert(sizeof(struct xen_fifo_control) == 72);
+
+#define XEN_FIFO_SLOT		(XEN_SLOT + 1)
+#define XEN_FIFO_BASE		(XEN_BASE + 0x100000UL)
+#define XEN_FIFO_SLOT_PAGES	(XEN_MAX_VCPUS + XEN_FIFO_NR_PAGES)
+#define XEN_FIFO_CONTROL(n)	(XEN_FIFO_BASE + (n) * 0x1000UL + 0x40)
+#define XEN_FIFO_ARRAY(i)	(XEN_FIFO_BASE + (XEN_MAX_VCPUS + (i)) * 0x1000UL)
+
 /* What a vCPU's interrupt handler counts and how it behaves; GS points to it. */
 struct xen_cpu {
 	u64 self;
@@ -377,10 +407,13 @@ do {										\
 int xen_try_set_timer(struct xen_vm *x, int n, u32 port, u32 priority, u64 expires);
 void xen_set_timer(struct xen_vm *x, int n, u32 port, u64 expires);
 int xen_try_evtchn(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port, u32 vcpu);
+int xen_try_evtchn_priority(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port,
+			    u32 vcpu, u32 priority);
 void xen_assign(struct xen_vm *x, u32 type, u32 send_port, u32 port, u32 vcpu);
 int xen_try_eventfd(struct xen_vm *x, u32 send_port, int fd);
 int xen_try_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu, u32 priority);
 void xen_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu);
+int xen_try_send_priority(struct xen_vm *x, u32 port, u32 vcpu, u32 priority);
 int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu);
 void xen_send(struct xen_vm *x, u32 port, u32 vcpu);
 bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value);
@@ -465,6 +498,73 @@ void xen_put_sel(struct xen_vm *x, int n, u64 sel);
 u64 xen_sel_bit(struct xen_vm *x, u32 port);
 struct xen_wallclock *xen_wallclock(struct xen_vm *x);
 void xen_clear_events(struct xen_vm *x);
+
+/*
+ * FIFO event channels.  xen_fifo_enter() plays a guest that calls EVTCHNOP_init_control
+ * on all of its vCPUs, and EVTCHNOP_expand_array @nr_pages times.
+ */
+void xen_fifo_opt_in(struct xen_vm *x);
+void xen_fifo_add_memory(struct xen_vm *x);
+int xen_fifo_try_abi(struct xen_vm *x, u32 abi, u32 flags);
+int xen_fifo_try_array(struct xen_vm *x, u32 index, u64 gfn);
+void xen_fifo_enter(struct xen_vm *x, int nr_pages);
+void xen_fifo_tails(struct xen_vm *x, int n, u32 *tails);
+
+static inline u32 *xen_fifo_word(struct xen_vm *x, u32 port)
+{
+	return (u32 *)xen_hva(x, XEN_FIFO_ARRAY(0)) + port;
+}
+
+static inline struct xen_fifo_control *xen_fifo_control(struct xen_vm *x, int n)
+{
+	return xen_hva(x, XEN_FIFO_CONTROL(n));
+}
+
+/* Who consumes the events of a vCPU, in the guest or in its stead. */
+struct xen_fifo_consumer {
+	u8 *flag;			/* evtchn_upcall_pending */
+	struct xen_fifo_control *control;
+	u32 *words;
+	u32 next[XEN_FIFO_NR_QUEUES];	/* where to go on; 0: at the head */
+};
+
+static inline u32 xen_fifo_take_ready(struct xen_fifo_consumer *c)
+{
+	return __atomic_exchange_n(&c->control->ready, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Take the first event off queue @q, which is in @ready unless it was the last one. */
+static inline u32 xen_fifo_dequeue(struct xen_fifo_consumer *c, int q, u32 *ready)
+{
+	u32 port = c->next[q] ?: READ_ONCE(c->control->head[q]);
+	u32 word = READ_ONCE(c->words[port]), seen;
+
+	while ((seen = __sync_val_compare_and_swap(&c->words[port], word,
+						   word & ~(XEN_FIFO_LINKED | XEN_FIFO_LINK))) !=
+	       word)
+		word = seen;
+	c->next[q] = word & XEN_FIFO_LINK;
+	if (!c->next[q])
+		*ready &= ~BIT(q);
+	return port;
+}
+
+/* As a guest's upcall does it; @handle has to clear PENDING. */
+static inline void xen_fifo_consume(struct xen_fifo_consumer *c,
+				    void (*handle)(void *arg, u32 port, int q), void *arg)
+{
+	u32 ready, port;
+	int q;
+
+	__atomic_exchange_n(c->flag, 0, __ATOMIC_SEQ_CST);
+	for (ready = xen_fifo_take_ready(c); ready; ready |= xen_fifo_take_ready(c)) {
+		q = __builtin_ctz(ready);
+		port = xen_fifo_dequeue(c, q, &ready);
+		if ((READ_ONCE(c->words[port]) & (XEN_FIFO_PENDING | XEN_FIFO_MASKED)) ==
+		    XEN_FIFO_PENDING)
+			handle(arg, port, q);
+	}
+}
 
 /* Interrupts that vCPU @n's handler saw. */
 static inline struct xen_cpu *xen_cpu(struct xen_vm *x, int n)

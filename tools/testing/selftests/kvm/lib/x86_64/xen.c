@@ -341,7 +341,8 @@ void xen_set_timer(struct xen_vm *x, int n, u32 port, u64 expires)
 	TEST_ASSERT_EQ(xen_try_set_timer(x, n, port, XEN_2LEVEL, expires), 0);
 }
 
-int xen_try_evtchn(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port, u32 vcpu)
+int xen_try_evtchn_priority(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port,
+			    u32 vcpu, u32 priority)
 {
 	struct kvm_xen_hvm_attr attr = {
 		.type = KVM_XEN_ATTR_TYPE_EVTCHN,
@@ -349,11 +350,16 @@ int xen_try_evtchn(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 por
 			.send_port = send_port,
 			.type = type,
 			.flags = flags,
-			.deliver.port = { .port = port, .vcpu = vcpu, .priority = XEN_2LEVEL },
+			.deliver.port = { .port = port, .vcpu = vcpu, .priority = priority },
 		},
 	};
 
 	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr));
+}
+
+int xen_try_evtchn(struct xen_vm *x, u32 flags, u32 send_port, u32 type, u32 port, u32 vcpu)
+{
+	return xen_try_evtchn_priority(x, flags, send_port, type, port, vcpu, XEN_2LEVEL);
 }
 
 void xen_assign(struct xen_vm *x, u32 type, u32 send_port, u32 port, u32 vcpu)
@@ -393,15 +399,20 @@ void xen_set_port(struct xen_vm *x, u32 port, u32 type, u32 vcpu)
 	TEST_ASSERT_EQ(xen_try_set_port(x, port, type, vcpu, XEN_2LEVEL), 0);
 }
 
-int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu)
+int xen_try_send_priority(struct xen_vm *x, u32 port, u32 vcpu, u32 priority)
 {
 	struct kvm_irq_routing_xen_evtchn event = {
 		.port = port,
 		.vcpu = vcpu,
-		.priority = XEN_2LEVEL,
+		.priority = priority,
 	};
 
 	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_EVTCHN_SEND, &event));
+}
+
+int xen_try_send(struct xen_vm *x, u32 port, u32 vcpu)
+{
+	return xen_try_send_priority(x, port, vcpu, XEN_2LEVEL);
 }
 
 void xen_send(struct xen_vm *x, u32 port, u32 vcpu)
@@ -869,6 +880,63 @@ void xen_clear_events(struct xen_vm *x)
 		memset(cpu->log, 0, sizeof(cpu->log));
 		memset(cpu->count, 0, sizeof(cpu->count));
 	}
+}
+
+/* FIFO event channels. */
+
+void xen_fifo_opt_in(struct xen_vm *x)
+{
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND |
+		   KVM_XEN_HVM_CONFIG_EVTCHN_FIFO |
+		   (kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_MORE_HCALLS),
+		   XEN_HCALL_MSR);
+}
+
+/* Shared memory: pages can be dropped without losing what is in them. */
+void xen_fifo_add_memory(struct xen_vm *x)
+{
+	vm_userspace_mem_region_add(x->vm, VM_MEM_SRC_SHMEM, XEN_FIFO_BASE, XEN_FIFO_SLOT,
+				    XEN_FIFO_SLOT_PAGES, 0);
+	virt_map(x->vm, XEN_FIFO_BASE, XEN_FIFO_BASE, XEN_FIFO_SLOT_PAGES);
+}
+
+int xen_fifo_try_abi(struct xen_vm *x, u32 abi, u32 flags)
+{
+	struct kvm_xen_hvm_attr attr = {
+		.type = KVM_XEN_ATTR_TYPE_EVTCHN_ABI,
+		.u.evtchn_abi = { .abi = abi, .flags = flags },
+	};
+
+	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr));
+}
+
+int xen_fifo_try_array(struct xen_vm *x, u32 index, u64 gfn)
+{
+	struct kvm_xen_hvm_attr attr = {
+		.type = KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY,
+		.u.evtchn_array = { .index = index, .gfn = gfn },
+	};
+
+	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_SET_ATTR, &attr));
+}
+
+void xen_fifo_enter(struct xen_vm *x, int nr_pages)
+{
+	int i;
+
+	for (i = 0; i < x->nr_vcpus; i++)
+		xen_vcpu_set(x, i, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(i));
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, KVM_XEN_EVTCHN_ABI_CARRY), 0);
+	for (i = 0; i < nr_pages; i++)
+		TEST_ASSERT_EQ(xen_fifo_try_array(x, i, XEN_FIFO_ARRAY(i) >> 12), 0);
+}
+
+void xen_fifo_tails(struct xen_vm *x, int n, u32 *tails)
+{
+	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS };
+
+	vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_GET_ATTR, &attr);
+	memcpy(tails, attr.u.evtchn_tail, sizeof(attr.u.evtchn_tail));
 }
 
 bool xen_irr(struct xen_vm *x, int n, u8 vector)
