@@ -190,6 +190,7 @@ struct kvm_vcpu_xen {
 	 */
 	gpa_t runstate_gpa;
 	seqcount_t runstate_seq;
+	atomic64_t runstate_told;	/* until when others were told what it did */
 	u32 runstate;
 	bool runstate_auto_blocked;
 	bool runstate_writing;

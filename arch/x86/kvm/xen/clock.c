@@ -177,6 +177,8 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
 		/* Once more, in case it has published the new one meanwhile. */
 		kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
 		kvm_xen_reprogram_timer(vcpu);
+		kvm_xen_periodic_clock_was_set(vcpu);
+		atomic64_set(&vcpu->arch.xen.runstate_told, 0);
 		/* A poll may end early, and the guest then polls again. */
 		kvm_xen_wake_poller(vcpu);
 	}

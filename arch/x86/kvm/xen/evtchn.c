@@ -25,26 +25,17 @@
 #include "trace.h"
 #include "xen_internal.h"
 
-/* Inlined, as calls within it would be a good part of what a send costs. */
-static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority,
-					    bool can_sleep)
+/* An event was raised: count it, wake who waits for it. */
+static __always_inline void kvm_xen_raised(struct kvm_vcpu *vcpu, u32 port, int r)
 {
-	struct kvm *kvm = vcpu->kvm;
-	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
-	int r;
-
-	if (!port || port >= abi->nr_ports)
-		return -EINVAL;
-
-	r = abi->raise(vcpu, abi, port, priority, can_sleep);
 	switch (r) {
 	case KVM_XEN_EVTCHN_DELIVERED:
 		atomic64_inc(&vcpu->stat.xen_events_delivered);
-		kvm_xen_wake_pollers(kvm, port);
+		kvm_xen_wake_pollers(vcpu->kvm, port);
 		break;
 	case KVM_XEN_EVTCHN_MASKED:
 		atomic64_inc(&vcpu->stat.xen_events_masked);
-		kvm_xen_wake_pollers(kvm, port);
+		kvm_xen_wake_pollers(vcpu->kvm, port);
 		break;
 	case KVM_XEN_EVTCHN_MERGED:
 		atomic64_inc(&vcpu->stat.xen_events_merged);
@@ -58,6 +49,32 @@ static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, u32
 	}
 
 	trace_kvm_xen_evtchn(vcpu->vcpu_id, port, r);
+}
+
+/**
+ * kvm_xen_kept_was_raised - an event was raised that had been kept
+ * @vcpu: whom it is bound to
+ * @port: the port
+ * @r: the outcome, KVM_XEN_EVTCHN_*
+ *
+ * Context: as __kvm_xen_raise().
+ */
+void kvm_xen_kept_was_raised(struct kvm_vcpu *vcpu, u32 port, int r)
+{
+	kvm_xen_raised(vcpu, port, r);
+}
+
+/* Inlined, as calls within it would be a good part of what a send costs. */
+static __always_inline int kvm_xen_do_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority,
+					    bool can_sleep)
+{
+	const struct kvm_xen_abi *abi = kvm_xen_abi(vcpu->kvm);
+	int r = -EINVAL;
+
+	if (likely(port && port < abi->nr_ports))
+		r = abi->raise(vcpu, abi, port, priority, can_sleep);
+
+	kvm_xen_raised(vcpu, port, r);
 	return r;
 }
 
@@ -325,9 +342,10 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 
 	/*
 	 * Until there is a shared_info, the guest's mode may not be the final
-	 * one.  And let set_selector() not defer again, and count, each bit.
+	 * one; only FIFO does not care.  And let set_selector() not defer again,
+	 * and count, each bit.
 	 */
-	if (!vcpu->kvm->arch.xen.shinfo_cache.active ||
+	if ((!vcpu->kvm->arch.xen.shinfo_cache.active && !vcpu->kvm->arch.xen.evtchn_fifo) ||
 	    !kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true)) {
 		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);
 		return;
@@ -413,15 +431,14 @@ void __kvm_xen_service_vcpu(struct kvm_vcpu *vcpu)
  */
 int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	u32 start = data->u.deferred.port, priority = 0, port, kept, kept_priority;
+	u32 priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL, kept_priority;
+	u32 start = data->u.deferred.port, port, kept;
 
 	kvm_xen_service_deferred(vcpu);
 
 	/* Before FIFO came into force, or after: there may be of both. */
 	port = find_next_bit(vcpu->arch.xen.deferred_ports, KVM_XEN_2L_NR_PORTS,
 			     min(start, KVM_XEN_2L_NR_PORTS));
-	if (kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO))
-		priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
 	if (port >= KVM_XEN_2L_NR_PORTS)
 		port = 0;
 

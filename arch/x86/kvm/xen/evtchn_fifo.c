@@ -651,10 +651,12 @@ static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32
 	r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, true, &ready);
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, true))
 		kvm_xen_notify(vcpu);
-	if (r == KVM_XEN_EVTCHN_DELIVERED)
-		atomic64_inc(&vcpu->stat.xen_events_delivered);
-	if (r == KVM_XEN_EVTCHN_DELIVERED || r == KVM_XEN_EVTCHN_MASKED)
-		kvm_xen_wake_pollers(kvm, port);
+
+	/* It waits for the page still, or for the control block. */
+	if (r == KVM_XEN_EVTCHN_DROPPED)
+		__kvm_xen_fifo_keep(fifo, vcpu, port, priority, false);
+	else if (r != KVM_XEN_EVTCHN_KEPT)
+		kvm_xen_kept_was_raised(vcpu, port, r);
 }
 
 /**
@@ -904,10 +906,16 @@ static int kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
 		kvm_xen_fifo_deliver_kept(kvm);
 	srcu_read_unlock(&kvm->srcu, idx);
 
-	if (r)
-		kvm_xen_leave_fifo(kvm);
-	else
+	if (!r) {
 		kvm_xen_retry_deferred(kvm);
+		return 0;
+	}
+
+	/* What the VMM has set up for FIFO is still there. */
+	mutex_lock(&kvm->arch.xen.lock);
+	kvm->arch.xen.evtchn_fifo = false;
+	kvm_xen_choose_abi(kvm);
+	mutex_unlock(&kvm->arch.xen.lock);
 	return r;
 }
 
@@ -1067,6 +1075,8 @@ static int __kvm_xen_set_evtchn_control(struct kvm_vcpu *vcpu, gpa_t gpa)
  * @vcpu: the vCPU
  * @data: address of its control block, or KVM_XEN_INVALID_GPA
  *
+ * Events that were kept for it are raised.
+ *
  * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
  * Return: 0, -EINVAL if the block is not aligned or crosses a page, -EFAULT without
@@ -1086,6 +1096,8 @@ int kvm_xen_set_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *
 	else
 		r = __kvm_xen_set_evtchn_control(vcpu, gpa);
 	mutex_unlock(&vcpu->kvm->arch.xen.lock);
+
+	kvm_xen_fifo_deliver_kept(vcpu->kvm);
 	return r;
 }
 

@@ -55,8 +55,8 @@ static void kvm_xen_do_periodic(struct kvm_vcpu *vcpu)
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
 	now = kvm_xen_guest_now(vcpu, &host_now);
-	/* Also if the guest's clock was set back. */
-	if (now - vcpu->arch.xen.periodic_last >= period) {
+	/* The last event may be one that is yet to come, see kvm_xen_set_period(). */
+	if ((s64)(now - vcpu->arch.xen.periodic_last) >= (s64)period) {
 		vcpu->arch.xen.periodic_last = now;
 		kvm_xen_raise_periodic(vcpu);
 	}
@@ -104,6 +104,37 @@ void kvm_xen_resume_periodic(struct kvm_vcpu *vcpu)
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 }
 
+/* Have the vCPU call kvm_xen_runstate_set_running() before it enters the guest again. */
+static void kvm_xen_request_resume(struct kvm_vcpu *vcpu)
+{
+	kvm_make_request(KVM_REQ_STEAL_UPDATE, vcpu);
+	kvm_vcpu_kick(vcpu);
+}
+
+/**
+ * kvm_xen_periodic_clock_was_set - the guest's clock changed
+ * @vcpu: the vCPU
+ *
+ * If it was set back, the last event would be in the future; if it was set forward, the
+ * next one may be due.
+ *
+ * Context: any that may kick a vCPU and take a spinlock_t.
+ */
+void kvm_xen_periodic_clock_was_set(struct kvm_vcpu *vcpu)
+{
+	unsigned long flags;
+	u64 now;
+
+	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	now = kvm_xen_guest_now(vcpu, NULL);
+	if ((s64)(vcpu->arch.xen.periodic_last - now) > 0)
+		vcpu->arch.xen.periodic_last = now;
+	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
+
+	if (READ_ONCE(vcpu->arch.xen.periodic_ns))
+		kvm_xen_request_resume(vcpu);
+}
+
 /*
  * Set the period, 0 to stop.  As in Xen, the time of the last event stays, unless @next
  * says when the next one is due; then, or now if that is past, the vCPU gets it.
@@ -120,12 +151,8 @@ static void kvm_xen_set_period(struct kvm_vcpu *vcpu, u64 period, u64 next)
 		hrtimer_try_to_cancel(&vcpu->arch.xen.periodic_timer);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 
-	if (!period)
-		return;
-
-	/* Asks for kvm_xen_runstate_set_running(). */
-	kvm_make_request(KVM_REQ_STEAL_UPDATE, vcpu);
-	kvm_vcpu_kick(vcpu);
+	if (period)
+		kvm_xen_request_resume(vcpu);
 }
 
 /**

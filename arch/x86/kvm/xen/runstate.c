@@ -200,6 +200,19 @@ static s64 kvm_xen_run_delay(struct kvm_vcpu *vcpu)
 }
 
 /*
+ * How much of the time until @now was stolen, given that the thread waited for
+ * @run_delay.  What another vCPU was told to be time of the state stays so, see
+ * kvm_xen_extrapolate_runstate(): what the guest reads never decreases.
+ */
+static s64 kvm_xen_stolen(struct kvm_vcpu *vcpu, s64 run_delay, u64 entry_time, u64 now)
+{
+	s64 told = atomic64_read(&vcpu->arch.xen.runstate_told);
+	s64 most = now - max_t(s64, entry_time, told);
+
+	return clamp(run_delay, 0, max(most, 0));
+}
+
+/*
  * Account the time until now to the current state, and enter @state.
  *
  * While the vCPU is supposed to run, or woke up from a sleep in the kernel, its
@@ -219,13 +232,15 @@ static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto
 	delta = now - xen->runstate_entry_time;
 
 	raw_write_seqcount_begin(&xen->runstate_seq);
+	/* Pairs with that in kvm_xen_extrapolate_runstate(). */
+	smp_mb();
 	if (!xen->runstate_entry_time)
 		xen->runstate = RUNSTATE_offline;
 
 	/* If the clock was set back, its time was accounted for before. */
 	if (delta > 0) {
 		if (xen->runstate == RUNSTATE_running || xen->runstate_auto_blocked) {
-			run_delay = clamp(run_delay, 0, delta);
+			run_delay = kvm_xen_stolen(vcpu, run_delay, xen->runstate_entry_time, now);
 			xen->runstate_times[RUNSTATE_runnable] += run_delay;
 			delta -= run_delay;
 		}
@@ -432,22 +447,39 @@ int kvm_xen_get_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 	}
 }
 
-/* What the time since the last change goes to, as kvm_xen_account_runstate() will do. */
-static void kvm_xen_extrapolate_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs)
+/*
+ * Read the runstate of @target, with times as of now, as kvm_xen_account_runstate() will
+ * account for them.
+ *
+ * How long the thread of another vCPU waited for a CPU is not known here.  So all the
+ * time counts for the state that it is in, and that is noted before the state is read:
+ * who changes it meanwhile has read the note, or makes this read the state again.
+ */
+static void kvm_xen_extrapolate_runstate(struct kvm_vcpu *target, struct kvm_xen_runstate *rs)
 {
-	s64 delta = kvm_xen_guest_now(vcpu, NULL) - rs->entry_time;
-	s64 run_delay;
+	struct kvm_vcpu_xen *xen = &target->arch.xen;
+	bool own = target == kvm_get_running_vcpu();
+	u64 now = kvm_xen_guest_now(target, NULL);
+	s64 told, delta, stolen = 0;
 
+	told = atomic64_read(&xen->runstate_told);
+	while (!own && told < (s64)now &&
+	       !atomic64_try_cmpxchg(&xen->runstate_told, &told, now))
+		;
+	/* Pairs with that in kvm_xen_account_runstate(). */
+	smp_mb();
+	kvm_xen_read_runstate(target, rs);
+
+	delta = now - rs->entry_time;
 	if (delta <= 0)
 		return;
 
-	if (rs->state == RUNSTATE_running && vcpu->arch.xen.run_delay_task == current) {
-		run_delay = current->sched_info.run_delay - vcpu->arch.xen.run_delay;
-		run_delay = clamp(run_delay, 0, delta);
-		rs->times[RUNSTATE_runnable] += run_delay;
-		delta -= run_delay;
-	}
-	rs->times[rs->state] += delta;
+	if (own && xen->run_delay_task == current)
+		stolen = kvm_xen_stolen(target, current->sched_info.run_delay - xen->run_delay,
+					rs->entry_time, now);
+
+	rs->times[RUNSTATE_runnable] += stolen;
+	rs->times[rs->state] += delta - stolen;
 }
 
 /**
@@ -473,7 +505,6 @@ enum kvm_xen_hcall_action kvm_xen_vcpuop_runstate(struct kvm_vcpu *vcpu, struct 
 	if (!sched_info_on())
 		return KVM_XEN_HCALL_NOT_MINE;
 
-	kvm_xen_read_runstate(target, &rs);
 	kvm_xen_extrapolate_runstate(target, &rs);
 	kvm_xen_fill_runstate(&rs, abi->runstate_entry, buf);
 	return kvm_xen_hcall_done(hc, kvm_xen_write_guest_virt(vcpu, hc->args[2], buf,

@@ -324,6 +324,7 @@ void kvm_xen_fifo_deliver_kept(struct kvm *kvm);
 /* evtchn.c */
 int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority, bool can_sleep);
 int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority);
+void kvm_xen_kept_was_raised(struct kvm_vcpu *vcpu, u32 port, int r);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
@@ -411,6 +412,7 @@ enum kvm_xen_hcall_action kvm_xen_set_timer_op(struct kvm_vcpu *vcpu, struct kvm
 void kvm_xen_init_periodic(struct kvm_vcpu *vcpu);
 void kvm_xen_destroy_periodic(struct kvm_vcpu *vcpu);
 void kvm_xen_resume_periodic(struct kvm_vcpu *vcpu);
+void kvm_xen_periodic_clock_was_set(struct kvm_vcpu *vcpu);
 int kvm_xen_get_periodic_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 int kvm_xen_set_periodic_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data);
 enum kvm_xen_hcall_action kvm_xen_vcpuop_periodic(struct kvm_vcpu *vcpu, struct kvm_vcpu *target,
