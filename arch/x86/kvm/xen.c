@@ -109,7 +109,7 @@ static bool kvm_xen_hvm_config_valid(const struct kvm_xen_hvm_config *xhc)
  *
  * Context: VM ioctl.  May sleep; vCPUs may be running.
  *
- * Return: 0; or -EINVAL, or -EBUSY if it gives up FIFO event channels that are in use,
+ * Return: 0; or -EINVAL, or -EBUSY if it gives up FIFO event channels that are set up,
  * and nothing has changed.
  */
 int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
@@ -124,7 +124,9 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 
 	mutex_lock(&kvm->arch.xen.lock);
 
-	if (kvm->arch.xen.evtchn_fifo && !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO)) {
+	/* Neither in force nor prepared: it could not be undone any more. */
+	if (rcu_access_pointer(kvm->arch.xen.fifo) &&
+	    !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO)) {
 		mutex_unlock(&kvm->arch.xen.lock);
 		return -EBUSY;
 	}

@@ -85,7 +85,7 @@ struct kvm_xen {
 
 /* Reasons for kvm_xen_service_deferred(), bits of kvm_vcpu_xen.deferred. */
 enum kvm_xen_deferred {
-	KVM_XEN_DEFERRED_PORTS,		/* deferred_ports is not empty */
+	KVM_XEN_DEFERRED_PORTS,		/* deferred_ports, or FIFO events are kept */
 	KVM_XEN_DEFERRED_SEL,		/* deferred_sel is not empty */
 	KVM_XEN_DEFERRED_TIMER,		/* the timer expired undelivered */
 	KVM_XEN_DEFERRED_VCPU_INFO,	/* vcpu_info was needed and not mapped */
@@ -159,7 +159,7 @@ struct kvm_vcpu_xen {
 	struct hrtimer poll_timer;
 
 	/* VIRQ_TIMER; see timer.c. */
-	u32 timer_port;		/* changed under vcpu->mutex, with the timer stopped */
+	u32 timer_port;		/* changed under vcpu->mutex, with @timer stopped */
 	u32 timer_priority;	/* likewise */
 	spinlock_t timer_lock;	/* for what follows */
 	bool timer_due;
@@ -171,7 +171,7 @@ struct kvm_vcpu_xen {
 
 	/* VIRQ_TIMER again, every period; see periodic.c.  Under timer_lock. */
 	u64 periodic_ns;	/* 0 if stopped */
-	u64 periodic_last;	/* guest clock, at the last event */
+	u64 periodic_next;	/* guest clock; if stopped, at the last event */
 	struct hrtimer periodic_timer;
 
 	/*

@@ -25,7 +25,7 @@
 /* In a binding, the priority that stands for the default one. */
 #define KVM_XEN_BINDING_2LEVEL		(EVTCHN_FIFO_PRIORITY_MIN + 1)
 
-static_assert(KVM_MAX_VCPU_IDS <= KVM_XEN_BINDING_VCPU_ID + 1);
+static_assert(KVM_XEN_BINDING_VCPU_ID >= KVM_MAX_VCPU_IDS - 1);
 
 struct kvm_xen_binding_page {
 	u32 binding[KVM_XEN_BINDINGS_PER_PAGE];
@@ -90,10 +90,11 @@ static struct kvm_xen_binding_page *kvm_xen_make_binding_page(struct kvm *kvm, u
 		return page;
 
 	page = kvzalloc(sizeof(*page), GFP_KERNEL_ACCOUNT);
-	/* Empty before it can be found; pairs with kvm_xen_binding_page(). */
-	if (page)
-		smp_store_release(&kvm->arch.xen.binding_pages[port / KVM_XEN_BINDINGS_PER_PAGE],
-				  page);
+	if (page) {
+		port /= KVM_XEN_BINDINGS_PER_PAGE;
+		/* Empty before it can be found; pairs with kvm_xen_binding_page(). */
+		smp_store_release(&kvm->arch.xen.binding_pages[port], page);
+	}
 	return page;
 }
 
@@ -130,6 +131,9 @@ int kvm_xen_set_evtchn_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 	}
 
 	port = array_index_nospec(port, KVM_XEN_FIFO_NR_PORTS);
+	if (!binding && !kvm_xen_binding_page(kvm, port))
+		return 0;
+
 	page = kvm_xen_make_binding_page(kvm, port);
 	if (!page)
 		return -ENOMEM;

@@ -13,6 +13,8 @@
  *   deferred_ports  shared_info was out of reach, nothing is done yet
  *   deferred_sel    the pending bit is set, vcpu_info was out of reach
  *
+ * and those of the FIFO ABI in a list of the VM's, see evtchn_fifo.c.
+ *
  * The vCPU thread, which can fault pages in, delivers them in the run loop.  If
  * it cannot either, they stay until it can (it is told when a page is set again
  * or memslots change), and userspace can save and restore them.  So no event is
@@ -52,14 +54,14 @@ static __always_inline void kvm_xen_raised(struct kvm_vcpu *vcpu, u32 port, int 
 }
 
 /**
- * kvm_xen_kept_was_raised - an event was raised that had been kept
+ * kvm_xen_event_raised - an event was raised otherwise than by __kvm_xen_raise()
  * @vcpu: whom it is bound to
  * @port: the port
  * @r: the outcome, KVM_XEN_EVTCHN_*
  *
  * Context: as __kvm_xen_raise().
  */
-void kvm_xen_kept_was_raised(struct kvm_vcpu *vcpu, u32 port, int r)
+void kvm_xen_event_raised(struct kvm_vcpu *vcpu, u32 port, int r)
 {
 	kvm_xen_raised(vcpu, port, r);
 }
@@ -155,12 +157,15 @@ int kvm_xen_set_evtchn_fast(struct kvm_xen_evtchn *xe, struct kvm *kvm)
 	if (!vcpu)
 		return -EINVAL;
 
-	r = kvm_xen_count_and_raise(vcpu, xe->port, xe->priority, false);
+	idx = srcu_read_lock(&kvm->srcu);
+	atomic64_inc(&vcpu->stat.xen_events_sent);
+	r = kvm_xen_do_raise(vcpu, xe->port, xe->priority, false);
+	if (r == KVM_XEN_EVTCHN_UNREACHABLE)
+		kvm_xen_defer_port(vcpu, xe->port, xe->priority);
+	srcu_read_unlock(&kvm->srcu, idx);
+
 	switch (r) {
 	case KVM_XEN_EVTCHN_UNREACHABLE:
-		idx = srcu_read_lock(&kvm->srcu);
-		kvm_xen_defer_port(vcpu, xe->port, xe->priority);
-		srcu_read_unlock(&kvm->srcu, idx);
 		return 1;
 	case KVM_XEN_EVTCHN_MASKED:
 	case KVM_XEN_EVTCHN_DROPPED:
@@ -236,7 +241,7 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn _
 		return -EINVAL;
 
 	vcpu = kvm_xen_find_vcpu(kvm, vcpu_id);
-	if (!vcpu || !kvm->arch.xen.shinfo_cache.active)
+	if (!vcpu || !(kvm->arch.xen.shinfo_cache.active || kvm->arch.xen.evtchn_fifo))
 		return -EINVAL;
 
 	r = kvm_xen_count_and_raise(vcpu, port, priority, true);
@@ -285,14 +290,14 @@ void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason)
  */
 void kvm_xen_retry_deferred(struct kvm *kvm)
 {
+	bool kept = kvm_xen_fifo_keeps_events(kvm);
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
-	/* Any vCPU can deliver those; no matter if it just was the last of them. */
-	if (kvm_xen_fifo_keeps_events(kvm))
-		set_bit(KVM_XEN_DEFERRED_PORTS, &kvm_get_vcpu(kvm, 0)->arch.xen.deferred);
-
 	kvm_for_each_vcpu(i, vcpu, kvm) {
+		/* Whichever runs first delivers all of those. */
+		if (kept)
+			set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
 		if (READ_ONCE(vcpu->arch.xen.deferred))
 			kvm_xen_make_service(vcpu);
 	}

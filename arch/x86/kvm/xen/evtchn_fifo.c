@@ -43,9 +43,10 @@
 /* How often it maps a page that is lost again at once. */
 #define KVM_XEN_FIFO_PAGE_TRIES		16
 
-/* Of struct kvm_xen_fifo_port.kept, beside vcpu_idx << 4 and the priority. */
+/* Of struct kvm_xen_fifo_port.kept, beside the target. */
 #define KVM_XEN_FIFO_IS_KEPT		BIT(31)
 #define KVM_XEN_FIFO_WAITS		BIT(30)	/* only for a page to be mapped */
+#define KVM_XEN_FIFO_TARGET		GENMASK(29, 0)
 
 static_assert(EVTCHN_FIFO_NR_CHANNELS == KVM_XEN_FIFO_NR_PORTS);
 static_assert(EVTCHN_FIFO_PRIORITY_MIN == 15);
@@ -67,7 +68,7 @@ struct kvm_xen_fifo_control {
  * struct kvm_xen_fifo_port - a port
  * @queue: the queue it was linked to last, see kvm_xen_fifo_queue(); changed with
  *	   that queue and the new one locked
- * @kept: flags, vCPU and priority of its event, if that is kept; 0 if not
+ * @kept: flags and target of its event, if that is kept; 0 if not
  * @next_kept: the next port in the list of kept ones; both under kept_lock
  */
 struct kvm_xen_fifo_port {
@@ -150,13 +151,13 @@ static event_word_t *kvm_xen_fifo_word(struct gfn_to_pfn_cache *page, u32 port)
 	return (event_word_t *)page->khva + port % KVM_XEN_FIFO_WORDS;
 }
 
-/* By which a queue is known where its address would take too much room. */
-static u32 kvm_xen_fifo_queue_id(struct kvm_vcpu *vcpu, u32 priority)
+/* Whom an event is for, in a word. */
+static u32 kvm_xen_fifo_target(struct kvm_vcpu *vcpu, u32 priority)
 {
-	return 1 + vcpu->vcpu_idx * EVTCHN_FIFO_MAX_QUEUES + priority;
+	return vcpu->vcpu_idx * EVTCHN_FIFO_MAX_QUEUES + kvm_xen_fifo_priority(priority);
 }
 
-/* The queue by its id, which is 0 for ports that were never on one. */
+/* The queue by its id, the target + 1; or 0 for ports that were never on one. */
 static struct kvm_xen_fifo_queue *kvm_xen_fifo_queue(struct kvm_xen_fifo *fifo, u32 id)
 {
 	struct kvm_xen_fifo_control *control;
@@ -171,8 +172,7 @@ static struct kvm_xen_fifo_queue *kvm_xen_fifo_queue(struct kvm_xen_fifo *fifo, 
 /* ---- kept events -------------------------------------------------------- */
 
 /* Append an event to those that are kept, unless its port is among them already. */
-static void __kvm_xen_fifo_keep(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu, u32 port,
-				u32 priority, bool waits)
+static void __kvm_xen_fifo_keep(struct kvm_xen_fifo *fifo, u32 port, u32 target, bool waits)
 {
 	struct kvm_xen_fifo_port *p = &fifo->ports[port];
 	unsigned long flags;
@@ -188,15 +188,14 @@ static void __kvm_xen_fifo_keep(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu
 		else
 			fifo->first_kept = port;
 		fifo->last_kept = port;
-		fifo->nr_kept++;
+		WRITE_ONCE(fifo->nr_kept, fifo->nr_kept + 1);
 	}
 
 	if (waits && !(kept & KVM_XEN_FIFO_WAITS)) {
 		kept |= KVM_XEN_FIFO_WAITS;
 		WRITE_ONCE(fifo->nr_waiting, fifo->nr_waiting + 1);
 	}
-	p->kept = KVM_XEN_FIFO_IS_KEPT | (kept & KVM_XEN_FIFO_WAITS) |
-		  vcpu->vcpu_idx * EVTCHN_FIFO_MAX_QUEUES | kvm_xen_fifo_priority(priority);
+	WRITE_ONCE(p->kept, KVM_XEN_FIFO_IS_KEPT | (kept & KVM_XEN_FIFO_WAITS) | target);
 
 	spin_unlock_irqrestore(&fifo->kept_lock, flags);
 }
@@ -211,12 +210,47 @@ static u32 kvm_xen_fifo_take_kept(struct kvm_xen_fifo *fifo, u32 *kept)
 	port = fifo->first_kept;
 	if (port) {
 		*kept = fifo->ports[port].kept;
-		fifo->ports[port].kept = 0;
+		WRITE_ONCE(fifo->ports[port].kept, 0);
 		fifo->first_kept = fifo->ports[port].next_kept;
-		fifo->nr_kept--;
+		WRITE_ONCE(fifo->nr_kept, fifo->nr_kept - 1);
 	}
 	spin_unlock_irqrestore(&fifo->kept_lock, flags);
 	return port;
+}
+
+/*
+ * Keep an event until the VMM sets what is missing.  If it does so at this moment, it may
+ * not find the event: the caller has to look once more, and kvm_xen_defer() if it is there.
+ */
+static void kvm_xen_fifo_keep_missing(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
+				      u32 port, u32 priority)
+{
+	__kvm_xen_fifo_keep(fifo, port, kvm_xen_fifo_target(vcpu, priority), false);
+
+	/* Keep, then look: pairs with that in kvm_xen_fifo_deliver_new(). */
+	smp_mb();
+}
+
+/* The page of @needed, which may be @port itself, is not in the event array. */
+static int kvm_xen_fifo_keep_for_page(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
+				      u32 port, u32 priority, u32 needed)
+{
+	kvm_xen_fifo_keep_missing(fifo, vcpu, port, priority);
+	if (kvm_xen_fifo_page(fifo, needed))
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+	return KVM_XEN_EVTCHN_KEPT;
+}
+
+/* What was kept already waits for the vCPU's control block, too. */
+static void kvm_xen_fifo_keep_for_control(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
+					  u32 port, u32 priority)
+{
+	struct kvm_xen_fifo_control *control;
+
+	kvm_xen_fifo_keep_missing(fifo, vcpu, port, priority);
+	control = READ_ONCE(fifo->controls[vcpu->vcpu_idx]);
+	if (control && READ_ONCE(control->gpc.active))
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
 static void kvm_xen_fifo_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
@@ -227,7 +261,7 @@ static void kvm_xen_fifo_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 	if (!fifo)
 		return;
 
-	__kvm_xen_fifo_keep(fifo, vcpu, port, priority, true);
+	__kvm_xen_fifo_keep(fifo, port, kvm_xen_fifo_target(vcpu, priority), true);
 	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
@@ -268,9 +302,14 @@ static __always_inline bool kvm_xen_fifo_set_link(event_word_t *tail, u32 port)
 	return true;
 }
 
+/* It is where and as long as it always was: what is left to be checked by kvm_gpc_check(). */
+static __always_inline bool kvm_xen_fifo_page_mapped(struct gfn_to_pfn_cache *gpc)
+{
+	return READ_ONCE(gpc->valid) && gpc->generation == kvm_memslots(gpc->kvm)->generation;
+}
+
 /*
- * Get hold of a page, unless somebody changes it just now.  It is where and as long as
- * it always was, so only that is left to be checked of kvm_gpc_check().
+ * Get hold of a page, unless somebody changes it just now.
  *
  * Sparse is not told: it would want all functions to lock pages always or never.
  */
@@ -279,7 +318,7 @@ static __always_inline bool kvm_xen_fifo_trylock_page(struct gfn_to_pfn_cache *g
 	if (!read_trylock(&gpc->lock))
 		return false;
 
-	if (likely(gpc->valid && gpc->generation == kvm_memslots(gpc->kvm)->generation)) {
+	if (likely(kvm_xen_fifo_page_mapped(gpc))) {
 		__release(&gpc->lock);
 		return true;
 	}
@@ -365,13 +404,14 @@ static __always_inline int kvm_xen_fifo_lock_and_link(struct kvm_xen_fifo_raise 
 						     KVM_XEN_EVTCHN_DROPPED;
 	}
 
-	op->tail_page = op->away = op->page;
+	op->away = op->page;
+	op->tail_page = op->page;
 	if (tail && tail / KVM_XEN_FIFO_WORDS != op->port / KVM_XEN_FIFO_WORDS) {
 		op->tail_page = kvm_xen_fifo_page(op->fifo, tail);
 		apart = true;
-		/* Restored, and its page is still to come: wait for that. */
+		/* Restored, and its page is still to come. */
 		if (!op->tail_page)
-			return KVM_XEN_EVTCHN_UNREACHABLE;
+			return KVM_XEN_EVTCHN_KEPT;
 	}
 
 	if (unlikely(!kvm_xen_fifo_trylock_page(op->page)))
@@ -446,14 +486,12 @@ static __always_inline int kvm_xen_fifo_prepare(struct kvm_xen_fifo_raise *op,
 	op->fifo = fifo;
 	op->port = kvm_xen_fifo_port(port);
 	op->priority = kvm_xen_fifo_priority(priority);
-	op->queue_id = kvm_xen_fifo_queue_id(vcpu, op->priority);
+	op->queue_id = 1 + kvm_xen_fifo_target(vcpu, op->priority);
 	op->ready = false;
 
 	op->page = kvm_xen_fifo_page(fifo, op->port);
-	if (unlikely(!op->page)) {
-		__kvm_xen_fifo_keep(fifo, vcpu, op->port, priority, false);
-		return KVM_XEN_EVTCHN_KEPT;
-	}
+	if (unlikely(!op->page))
+		return kvm_xen_fifo_keep_for_page(fifo, vcpu, op->port, priority, op->port);
 
 	/* Pairs with smp_store_release() in kvm_xen_fifo_make_control(). */
 	op->control = smp_load_acquire(&fifo->controls[vcpu->vcpu_idx]);
@@ -489,6 +527,29 @@ static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xe
 }
 
 /*
+ * A page was out of reach: map it, unless somebody else just had it.  If that fails or does
+ * not help, keep the event, for the vCPU to try again: at once, or as long as there is
+ * no memory, at each turn of its run loop.  Returns whether to go on.
+ */
+static bool kvm_xen_fifo_fault_in(struct kvm_xen_fifo_raise *op, struct kvm_vcpu *vcpu, int tries)
+{
+	unsigned long len = op->away == &op->control->gpc ? KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE;
+	bool mapped = kvm_xen_fifo_page_mapped(op->away) || kvm_xen_page_refresh(op->away, len);
+
+	if (mapped && tries) {
+		cpu_relax();
+		return true;
+	}
+
+	__kvm_xen_fifo_keep(op->fifo, op->port, op->queue_id - 1, false);
+	if (mapped)
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+	else
+		set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
+	return false;
+}
+
+/*
  * Raise an event in all cases: its port moves, or a page is out of reach.  If that is to
  * be mapped and cannot be, the event is kept.  If the guest moves the port about all the
  * time, it is lost, as in Xen.
@@ -520,17 +581,19 @@ static noinline int kvm_xen_fifo_raise_slowly(struct kvm_xen_fifo *fifo, struct 
 
 		if (!can_sleep)
 			return r;
-		if (!page_tries-- ||
-		    !kvm_xen_page_refresh(op.away, op.away == &op.control->gpc ?
-						   KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE)) {
-			__kvm_xen_fifo_keep(fifo, vcpu, op.port, priority, false);
+		if (!kvm_xen_fifo_fault_in(&op, vcpu, --page_tries))
 			return KVM_XEN_EVTCHN_KEPT;
-		}
 	}
+
+	if (r == KVM_XEN_EVTCHN_KEPT)
+		return kvm_xen_fifo_keep_for_page(fifo, vcpu, op.port, priority,
+						  READ_ONCE(op.queue->tail));
 
 	*ready = op.ready;
 	return r;
 }
+
+static bool kvm_xen_fifo_try_deliver_kept(struct kvm *kvm);
 
 static int kvm_xen_fifo_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi, u32 port,
 			      u32 priority, bool can_sleep)
@@ -544,17 +607,24 @@ static int kvm_xen_fifo_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *a
 	if (unlikely(!fifo))
 		return KVM_XEN_EVTCHN_DROPPED;
 
-	/* Keep the order: not before those that came first. */
+	/* Keep the order.  Do not wait while somebody else delivers those that came first. */
 	if (unlikely(READ_ONCE(fifo->nr_waiting))) {
 		if (!can_sleep)
 			return KVM_XEN_EVTCHN_UNREACHABLE;
-		kvm_xen_fifo_deliver_kept(vcpu->kvm);
+		if (!kvm_xen_fifo_try_deliver_kept(vcpu->kvm)) {
+			kvm_xen_fifo_defer(vcpu, kvm_xen_fifo_port(port), priority);
+			return KVM_XEN_EVTCHN_KEPT;
+		}
 	}
 
 	/* Mostly it is as simple as that. */
-	r = kvm_xen_fifo_prepare(&op, fifo, vcpu, port, priority) ?: kvm_xen_fifo_append(&op);
+	r = kvm_xen_fifo_prepare(&op, fifo, vcpu, port, priority);
+	if (unlikely(r))
+		return r;
+
+	r = kvm_xen_fifo_append(&op);
 	ready = op.ready;
-	if (unlikely(r == KVM_XEN_EVTCHN_UNREACHABLE))
+	if (unlikely(r == KVM_XEN_EVTCHN_UNREACHABLE || r == KVM_XEN_EVTCHN_KEPT))
 		r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, can_sleep, &ready);
 
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, can_sleep))
@@ -575,6 +645,7 @@ static int kvm_xen_fifo_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *
 	unsigned long flags;
 	event_word_t *word;
 	bool pending;
+	int r;
 
 	port = kvm_xen_fifo_port(port);
 	if (fifo)
@@ -591,8 +662,14 @@ static int kvm_xen_fifo_unmask(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *
 	pending = kvm_xen_test_bit(EVTCHN_FIFO_PENDING, word);
 	kvm_xen_page_unlock(page, flags);
 
-	return pending ? kvm_xen_fifo_raise(vcpu, abi, port, priority, can_sleep) :
-			 KVM_XEN_EVTCHN_MERGED;
+	if (!pending)
+		return KVM_XEN_EVTCHN_MERGED;
+
+	/* If somebody else has cleared PENDING meanwhile, this is an event like any other. */
+	r = kvm_xen_fifo_raise(vcpu, abi, port, priority, can_sleep);
+	if (r != KVM_XEN_EVTCHN_UNREACHABLE && r != KVM_XEN_EVTCHN_MERGED)
+		kvm_xen_event_raised(vcpu, port, r);
+	return r;
 }
 
 static int kvm_xen_fifo_test_pending(struct kvm *kvm, const struct kvm_xen_abi *abi, u32 port)
@@ -638,45 +715,37 @@ const struct kvm_xen_abi kvm_xen_abi_fifo[2] = {
 /* Raise a kept event, for whom the VMM says by now that it is bound to. */
 static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32 port, u32 kept)
 {
+	u32 target = kept & KVM_XEN_FIFO_TARGET, priority = target % EVTCHN_FIFO_MAX_QUEUES;
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
-	u32 priority = kept % EVTCHN_FIFO_MAX_QUEUES;
 	struct kvm_vcpu *vcpu;
 	bool ready;
 	int r;
 
-	kept &= ~(KVM_XEN_FIFO_IS_KEPT | KVM_XEN_FIFO_WAITS);
 	vcpu = kvm_xen_port_vcpu(kvm, port, &priority) ?:
-	       kvm_get_vcpu(kvm, kept / EVTCHN_FIFO_MAX_QUEUES);
+	       kvm_get_vcpu(kvm, target / EVTCHN_FIFO_MAX_QUEUES);
+	/* It is just being created. */
+	if (!vcpu) {
+		__kvm_xen_fifo_keep(fifo, port, target, false);
+		return;
+	}
 
 	r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, true, &ready);
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, true))
 		kvm_xen_notify(vcpu);
 
-	/* It waits for the page still, or for the control block. */
 	if (r == KVM_XEN_EVTCHN_DROPPED)
-		__kvm_xen_fifo_keep(fifo, vcpu, port, priority, false);
+		kvm_xen_fifo_keep_for_control(fifo, vcpu, port, priority);
 	else if (r != KVM_XEN_EVTCHN_KEPT)
-		kvm_xen_kept_was_raised(vcpu, port, r);
+		kvm_xen_event_raised(vcpu, port, r);
 }
 
-/**
- * kvm_xen_fifo_deliver_kept - raise what was kept
- * @kvm: the VM
- *
- * What still cannot be raised stays kept.  Nothing happens unless FIFO is in force.
- *
- * Context: task context of the VMM, kvm->srcu held.  May sleep.
- */
-void kvm_xen_fifo_deliver_kept(struct kvm *kvm)
+static void __kvm_xen_fifo_deliver_kept(struct kvm *kvm, struct kvm_xen_fifo *fifo)
 {
-	struct kvm_xen_fifo *fifo = kvm_xen_fifo(kvm);
 	unsigned long flags;
 	u32 n, port, kept;
 
-	if (!fifo || !READ_ONCE(kvm->arch.xen.evtchn_fifo))
-		return;
+	lockdep_assert_held(&fifo->deliver_lock);
 
-	mutex_lock(&fifo->deliver_lock);
 	for (n = READ_ONCE(fifo->nr_kept); n; n--) {
 		port = kvm_xen_fifo_take_kept(fifo, &kept);
 		if (!port)
@@ -692,7 +761,47 @@ void kvm_xen_fifo_deliver_kept(struct kvm *kvm)
 		}
 		cond_resched();
 	}
+}
+
+/* False if somebody else does it just now. */
+static bool kvm_xen_fifo_try_deliver_kept(struct kvm *kvm)
+{
+	struct kvm_xen_fifo *fifo = kvm_xen_fifo(kvm);
+
+	if (!fifo || !mutex_trylock(&fifo->deliver_lock))
+		return false;
+
+	__kvm_xen_fifo_deliver_kept(kvm, fifo);
 	mutex_unlock(&fifo->deliver_lock);
+	return true;
+}
+
+/**
+ * kvm_xen_fifo_deliver_kept - raise what was kept
+ * @kvm: the VM
+ *
+ * What still cannot be raised stays kept.  Nothing happens unless FIFO is in force.
+ *
+ * Context: task context of the VMM, kvm->srcu held.  May sleep.
+ */
+void kvm_xen_fifo_deliver_kept(struct kvm *kvm)
+{
+	struct kvm_xen_fifo *fifo = kvm_xen_fifo(kvm);
+
+	if (!fifo || !READ_ONCE(kvm->arch.xen.evtchn_fifo))
+		return;
+
+	mutex_lock(&fifo->deliver_lock);
+	__kvm_xen_fifo_deliver_kept(kvm, fifo);
+	mutex_unlock(&fifo->deliver_lock);
+}
+
+/* The same after something was set that events may have been kept for. */
+static void kvm_xen_fifo_deliver_new(struct kvm *kvm)
+{
+	/* Set, then look for events: pairs with that in kvm_xen_fifo_keep_missing(). */
+	smp_mb();
+	kvm_xen_fifo_deliver_kept(kvm);
 }
 
 /**
@@ -737,7 +846,7 @@ u32 kvm_xen_fifo_next_kept(struct kvm_vcpu *vcpu, u32 port, u32 *priority)
 		if (!kept)
 			continue;
 
-		kept &= ~(KVM_XEN_FIFO_IS_KEPT | KVM_XEN_FIFO_WAITS);
+		kept &= KVM_XEN_FIFO_TARGET;
 		if (kept / EVTCHN_FIFO_MAX_QUEUES == vcpu->vcpu_idx) {
 			*priority = kept % EVTCHN_FIFO_MAX_QUEUES;
 			return port;
@@ -871,30 +980,62 @@ static int kvm_xen_fifo_carry_over(struct kvm *kvm, const struct kvm_xen_abi *fr
 	for_each_set_bit_from(port, pending, from->nr_ports) {
 		vcpu = kvm_xen_port_vcpu(kvm, port, &priority) ?: kvm_get_vcpu(kvm, 0);
 		if (vcpu)
-			__kvm_xen_fifo_keep(fifo, vcpu, port, EVTCHN_FIFO_PRIORITY_DEFAULT,
+			__kvm_xen_fifo_keep(fifo, port,
+					    kvm_xen_fifo_target(vcpu, EVTCHN_FIFO_PRIORITY_DEFAULT),
 					    false);
 	}
 	return 0;
 }
 
+/* Put FIFO in force.  Returns 1 if it was so already. */
+static int __kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
+{
+	struct gfn_to_pfn_cache *shinfo = &kvm->arch.xen.shinfo_cache;
+	unsigned long flags;
+
+	lockdep_assert_held(&kvm->arch.xen.lock);
+
+	if (kvm->arch.xen.evtchn_fifo)
+		return 1;
+	if (!kvm_xen_opted_in(kvm, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO))
+		return -EOPNOTSUPP;
+
+	/* See that what will be needed is there. */
+	if (carry && shinfo->active) {
+		if (!kvm_xen_page_lock(shinfo, PAGE_SIZE, &flags, true))
+			return -EFAULT;
+		kvm_xen_page_unlock(shinfo, flags);
+	}
+	if (!kvm_xen_make_fifo(kvm))
+		return -ENOMEM;
+
+	kvm->arch.xen.evtchn_fifo = true;
+	kvm_xen_choose_abi(kvm);
+	return 0;
+}
+
+/* It was lost in the moment between: what the VMM has set up for FIFO is still there. */
+static void kvm_xen_unenter_fifo(struct kvm *kvm)
+{
+	mutex_lock(&kvm->arch.xen.lock);
+	kvm->arch.xen.evtchn_fifo = false;
+	kvm_xen_choose_abi(kvm);
+	mutex_unlock(&kvm->arch.xen.lock);
+}
+
 static int kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
 {
 	const struct kvm_xen_abi *from;
-	struct kvm_xen_fifo *fifo;
-	int idx, r = 0;
+	int idx, r;
 
 	mutex_lock(&kvm->arch.xen.lock);
+	idx = srcu_read_lock(&kvm->srcu);
 	from = kvm_xen_abi(kvm);
-	fifo = kvm->arch.xen.evtchn_fifo ? NULL : kvm_xen_make_fifo(kvm);
-	if (fifo) {
-		kvm->arch.xen.evtchn_fifo = true;
-		kvm_xen_choose_abi(kvm);
-	} else if (!kvm->arch.xen.evtchn_fifo) {
-		r = -ENOMEM;
-	}
+	r = __kvm_xen_enter_fifo(kvm, carry);
+	srcu_read_unlock(&kvm->srcu, idx);
 	mutex_unlock(&kvm->arch.xen.lock);
-	if (!fifo)
-		return r;
+	if (r)
+		return min(r, 0);
 
 	/* From here on, nobody sets a bit in shared_info. */
 	synchronize_srcu(&kvm->srcu);
@@ -906,16 +1047,10 @@ static int kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
 		kvm_xen_fifo_deliver_kept(kvm);
 	srcu_read_unlock(&kvm->srcu, idx);
 
-	if (!r) {
+	if (r)
+		kvm_xen_unenter_fifo(kvm);
+	else
 		kvm_xen_retry_deferred(kvm);
-		return 0;
-	}
-
-	/* What the VMM has set up for FIFO is still there. */
-	mutex_lock(&kvm->arch.xen.lock);
-	kvm->arch.xen.evtchn_fifo = false;
-	kvm_xen_choose_abi(kvm);
-	mutex_unlock(&kvm->arch.xen.lock);
 	return r;
 }
 
@@ -926,8 +1061,8 @@ static int kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
  *
  * Context: VM ioctl, neither kvm->srcu nor xen.lock held.  May sleep.
  *
- * Return: 0; -EINVAL for an ABI or flags that there are not, -ENOMEM; -EFAULT if
- * shared_info is needed and out of reach.  On error the ABI is 2-level.
+ * Return: 0; -EINVAL for an ABI or flags that there are not; -EOPNOTSUPP for FIFO without
+ * opt-in; -ENOMEM; -EFAULT if shared_info is needed and out of reach.
  */
 int kvm_xen_set_evtchn_abi(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 {
@@ -1006,7 +1141,7 @@ int kvm_xen_set_evtchn_array(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 
 	/* Usable before it can be found; pairs with kvm_xen_fifo_page(). */
 	smp_store_release(&fifo->pages[index], page);
-	kvm_xen_fifo_deliver_kept(kvm);
+	kvm_xen_fifo_deliver_new(kvm);
 	return 0;
 }
 
@@ -1040,7 +1175,7 @@ int kvm_xen_get_evtchn_array(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 static void kvm_xen_set_tail(struct kvm_xen_fifo_queue *queue, u32 tail)
 {
 	spin_lock_irq(&queue->lock);
-	queue->tail = tail;
+	WRITE_ONCE(queue->tail, tail);
 	spin_unlock_irq(&queue->lock);
 }
 
@@ -1097,7 +1232,7 @@ int kvm_xen_set_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *
 		r = __kvm_xen_set_evtchn_control(vcpu, gpa);
 	mutex_unlock(&vcpu->kvm->arch.xen.lock);
 
-	kvm_xen_fifo_deliver_kept(vcpu->kvm);
+	kvm_xen_fifo_deliver_new(vcpu->kvm);
 	return r;
 }
 
@@ -1125,7 +1260,8 @@ int kvm_xen_get_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *
  * @data: the last port of each queue
  *
  * The last queue of a port counts only as long as the port is the tail there, so that
- * is known again, too.
+ * is known again, too.  While events are raised, this may leave a queue of the guest's in
+ * disorder, but nothing else.
  *
  * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
@@ -1150,7 +1286,7 @@ int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 	for (i = 0; control && i < EVTCHN_FIFO_MAX_QUEUES; i++) {
 		tail = kvm_xen_fifo_port(data->u.evtchn_tail[i]);
 		if (tail)
-			WRITE_ONCE(fifo->ports[tail].queue, kvm_xen_fifo_queue_id(vcpu, i));
+			WRITE_ONCE(fifo->ports[tail].queue, 1 + kvm_xen_fifo_target(vcpu, i));
 		kvm_xen_set_tail(&control->queues[i], tail);
 	}
 	mutex_unlock(&kvm->arch.xen.lock);
@@ -1194,7 +1330,8 @@ int kvm_xen_fifo_keep(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 	mutex_lock(&vcpu->kvm->arch.xen.lock);
 	fifo = kvm_xen_make_fifo(vcpu->kvm);
 	if (fifo)
-		__kvm_xen_fifo_keep(fifo, vcpu, kvm_xen_fifo_port(port), priority, false);
+		__kvm_xen_fifo_keep(fifo, kvm_xen_fifo_port(port),
+				    kvm_xen_fifo_target(vcpu, priority), false);
 	mutex_unlock(&vcpu->kvm->arch.xen.lock);
 	if (!fifo)
 		return -ENOMEM;

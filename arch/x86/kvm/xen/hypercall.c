@@ -466,10 +466,14 @@ int kvm_xen_write_hypercall_page(struct kvm_vcpu *vcpu, u64 data)
  *
  * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
- * Return: 0; -EINVAL for a page that there is not, -ENXIO if the guest has no writable
- * memory there, -EFAULT if the VMM's page cannot be read, -ENOMEM.
+ * Return: 0; -EINVAL for a page that there is not, or without a hypercall MSR; -ENXIO if
+ * the guest has no writable memory there, -EFAULT if the VMM's page cannot be read,
+ * -ENOMEM.
  */
 int kvm_xen_set_hypercall_page_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
+	if (!kvm_xen_msr_enabled(vcpu->kvm))
+		return -EINVAL;
+
 	return kvm_xen_make_hypercall_page(vcpu, data->u.gpa);
 }

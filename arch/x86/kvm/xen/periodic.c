@@ -3,11 +3,11 @@
  * Xen guests: the periodic VIRQ_TIMER of a vCPU.
  *
  * Owns the period, which VCPUOP_set_periodic_timer and the PERIODIC_TIMER attribute set,
- * and the guest's time of the last event.
+ * and the guest's time of the next event.
  *
- * As in Xen's vcpu_periodic_timer_work(), a vCPU gets these events only while it runs.
- * When it is about to run again, one that became due meanwhile is raised, and the next
- * one comes a period later.  So the host timer of a vCPU that does not run finds nothing
+ * As in Xen's vcpu_periodic_timer_work(), a vCPU gets these events only while it runs,
+ * which here means in KVM_RUN and neither halted nor preempted.  When it is about to run
+ * again, one that became due meanwhile is raised, and the next one comes a period later.  So the host timer of a vCPU that does not run finds nothing
  * to do, and is started again by kvm_xen_resume_periodic().
  *
  * Everything is under timer_lock.  Like the one of timer.c, the host timer takes a
@@ -35,34 +35,39 @@ static void kvm_xen_raise_periodic(struct kvm_vcpu *vcpu)
 {
 	u32 port = READ_ONCE(vcpu->arch.xen.timer_port);
 	u32 priority = READ_ONCE(vcpu->arch.xen.timer_priority);
-	int idx;
+	int idx, r;
 
-	if (kvm_xen_raise(vcpu, port, priority) == KVM_XEN_EVTCHN_UNREACHABLE) {
-		idx = srcu_read_lock(&vcpu->kvm->srcu);
+	if (!port)
+		return;
+
+	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	r = kvm_xen_raise(vcpu, port, priority);
+	if (r == KVM_XEN_EVTCHN_UNREACHABLE)
 		kvm_xen_defer_port(vcpu, port, priority);
-		srcu_read_unlock(&vcpu->kvm->srcu, idx);
-	}
-	atomic64_inc(&vcpu->stat.xen_timer_fires);
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+
+	if (r >= 0)
+		atomic64_inc(&vcpu->stat.xen_timer_fires);
 }
 
 /* Raise the event if it is due, and start the host timer for the next one. */
 static void kvm_xen_do_periodic(struct kvm_vcpu *vcpu)
 {
-	u64 period = vcpu->arch.xen.periodic_ns;
-	s64 host_now;
+	s64 host_now, delta;
 	u64 now;
 
 	lockdep_assert_held(&vcpu->arch.xen.timer_lock);
 
 	now = kvm_xen_guest_now(vcpu, &host_now);
-	/* The last event may be one that is yet to come, see kvm_xen_set_period(). */
-	if ((s64)(now - vcpu->arch.xen.periodic_last) >= (s64)period) {
-		vcpu->arch.xen.periodic_last = now;
+	delta = vcpu->arch.xen.periodic_next - now;
+	/* Whatever time the VMM has set, the host timer is never started in the past. */
+	if (delta <= 0) {
+		delta = vcpu->arch.xen.periodic_ns;
+		vcpu->arch.xen.periodic_next = now + delta;
 		kvm_xen_raise_periodic(vcpu);
 	}
 
-	hrtimer_start(&vcpu->arch.xen.periodic_timer,
-		      kvm_xen_host_expiry(host_now, vcpu->arch.xen.periodic_last + period - now),
+	hrtimer_start(&vcpu->arch.xen.periodic_timer, kvm_xen_host_expiry(host_now, delta),
 		      HRTIMER_MODE_ABS);
 }
 
@@ -76,7 +81,7 @@ static enum hrtimer_restart kvm_xen_periodic_callback(struct hrtimer *timer)
 	 * If it does not run by now, it will call kvm_xen_resume_periodic() after it said
 	 * that it does.
 	 */
-	if (vcpu->arch.xen.periodic_ns &&
+	if (vcpu->arch.xen.periodic_ns && READ_ONCE(vcpu->wants_to_run) &&
 	    READ_ONCE(vcpu->arch.xen.runstate) == RUNSTATE_running)
 		kvm_xen_do_periodic(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
@@ -115,24 +120,25 @@ static void kvm_xen_request_resume(struct kvm_vcpu *vcpu)
  * kvm_xen_periodic_clock_was_set - the guest's clock changed
  * @vcpu: the vCPU
  *
- * If it was set back, the last event would be in the future; if it was set forward, the
- * next one may be due.
+ * The next event may be due now, and in any case comes within a period.
  *
  * Context: any that may kick a vCPU and take a spinlock_t.
  */
 void kvm_xen_periodic_clock_was_set(struct kvm_vcpu *vcpu)
 {
 	unsigned long flags;
-	u64 now;
+	u64 latest;
+
+	if (!READ_ONCE(vcpu->arch.xen.periodic_ns))
+		return;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
-	now = kvm_xen_guest_now(vcpu, NULL);
-	if ((s64)(vcpu->arch.xen.periodic_last - now) > 0)
-		vcpu->arch.xen.periodic_last = now;
+	latest = kvm_xen_guest_now(vcpu, NULL) + vcpu->arch.xen.periodic_ns;
+	if ((s64)(vcpu->arch.xen.periodic_next - latest) > 0)
+		vcpu->arch.xen.periodic_next = latest;
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 
-	if (READ_ONCE(vcpu->arch.xen.periodic_ns))
-		kvm_xen_request_resume(vcpu);
+	kvm_xen_request_resume(vcpu);
 }
 
 /*
@@ -144,9 +150,9 @@ static void kvm_xen_set_period(struct kvm_vcpu *vcpu, u64 period, u64 next)
 	unsigned long flags;
 
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
+	vcpu->arch.xen.periodic_next = next ?: vcpu->arch.xen.periodic_next -
+					       vcpu->arch.xen.periodic_ns + period;
 	WRITE_ONCE(vcpu->arch.xen.periodic_ns, period);
-	if (next)
-		vcpu->arch.xen.periodic_last = next - period;
 	if (!period)
 		hrtimer_try_to_cancel(&vcpu->arch.xen.periodic_timer);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
@@ -209,7 +215,7 @@ int kvm_xen_get_periodic_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 {
 	spin_lock_irq(&vcpu->arch.xen.timer_lock);
 	data->u.periodic_timer.period_ns = vcpu->arch.xen.periodic_ns;
-	data->u.periodic_timer.next_ns = vcpu->arch.xen.periodic_last + vcpu->arch.xen.periodic_ns;
+	data->u.periodic_timer.next_ns = vcpu->arch.xen.periodic_next;
 	spin_unlock_irq(&vcpu->arch.xen.timer_lock);
 	return 0;
 }

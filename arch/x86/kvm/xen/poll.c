@@ -266,7 +266,8 @@ out:
 
 /*
  * SCHEDOP_block: a poll of nothing.  An upcall ends it even while interrupts are off, but
- * it does not look at those that are pending already, as Xen's vcpu_block() does not.
+ * it does not look at those that are pending already, as Xen's vcpu_block() does not.  A
+ * signal ends it like a poll.
  */
 static enum kvm_xen_hcall_action kvm_xen_schedop_block(struct kvm_vcpu *vcpu,
 						       struct kvm_xen_hcall *hc)
@@ -290,7 +291,8 @@ static enum kvm_xen_hcall_action kvm_xen_schedop_block(struct kvm_vcpu *vcpu,
  *
  * SCHEDOP_poll needs to know of all events and to block in the kernel.  If the
  * VMM does not promise the one or keeps the local APIC from the other, it is a
- * yield, which the guest takes for a poll that ended early.
+ * yield, which the guest takes for a poll that ended early.  SCHEDOP_block needs
+ * the local APIC only, and is left to a VMM that did not ask for it.
  *
  * Context: @vcpu's thread, kvm->srcu held.  May sleep, so no atomic calls.
  *

@@ -349,7 +349,7 @@ static int kvm_xen_set_runstate_data(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_
 
 	guard(preempt)();
 	raw_write_seqcount_begin(&xen->runstate_seq);
-	xen->runstate = data->u.runstate.state;
+	WRITE_ONCE(xen->runstate, data->u.runstate.state);
 	xen->runstate_auto_blocked = false;
 	xen->runstate_entry_time = data->u.runstate.state_entry_time;
 	xen->runstate_times[RUNSTATE_running] = data->u.runstate.time_running;
@@ -470,16 +470,16 @@ static void kvm_xen_extrapolate_runstate(struct kvm_vcpu *target, struct kvm_xen
 	smp_mb();
 	kvm_xen_read_runstate(target, rs);
 
-	delta = now - rs->entry_time;
-	if (delta <= 0)
-		return;
-
-	if (own && xen->run_delay_task == current)
+	delta = max_t(s64, now - rs->entry_time, 0);
+	if (own && rs->state == RUNSTATE_running && xen->run_delay_task == current)
 		stolen = kvm_xen_stolen(target, current->sched_info.run_delay - xen->run_delay,
 					rs->entry_time, now);
 
 	rs->times[RUNSTATE_runnable] += stolen;
 	rs->times[rs->state] += delta - stolen;
+	/* It may have been preempted on the way here; to itself, a vCPU always runs. */
+	if (own)
+		rs->state = RUNSTATE_running;
 }
 
 /**

@@ -288,7 +288,7 @@ int kvm_xen_set_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
 	kvm_xen_stop_timer(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.timer_port, data->u.timer.port);
 	if (data->u.timer.port)
-		vcpu->arch.xen.timer_priority = data->u.timer.priority;
+		WRITE_ONCE(vcpu->arch.xen.timer_priority, data->u.timer.priority);
 	if (data->u.timer.port && data->u.timer.expires_ns)
 		kvm_xen_start_timer(vcpu, data->u.timer.expires_ns, false);
 

@@ -163,7 +163,7 @@ static inline bool kvm_xen_priority_valid(struct kvm *kvm, u32 priority)
 #define KVM_XEN_EVTCHN_MASKED		2
 /* The page is out of reach and nothing has been changed. */
 #define KVM_XEN_EVTCHN_UNREACHABLE	3
-/* FIFO: kept until there is a place for it; or nobody to notify, the event is lost. */
+/* FIFO: kept until there is a place for it; or lost: no control block, or a reset. */
 #define KVM_XEN_EVTCHN_KEPT		4
 #define KVM_XEN_EVTCHN_DROPPED		5
 
@@ -219,8 +219,8 @@ int kvm_xen_write_guest_virt(struct kvm_vcpu *vcpu, gva_t gva, void *data, unsig
  * @can_sleep: whether the page may be faulted in
  *
  * On success gpc->khva points to the structure, and stays valid until
- * kvm_xen_page_unlock().  No other page may be locked meanwhile, as all
- * gpc->locks are of one class.
+ * kvm_xen_page_unlock().  No other page may be locked meanwhile but by trylock,
+ * see the lock order.
  *
  * Context: kvm->srcu is held.  With @can_sleep, task context of the VMM's own
  * address space; without, any context but NMI and, on PREEMPT_RT, any that may
@@ -324,7 +324,7 @@ void kvm_xen_fifo_deliver_kept(struct kvm *kvm);
 /* evtchn.c */
 int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority, bool can_sleep);
 int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority);
-void kvm_xen_kept_was_raised(struct kvm_vcpu *vcpu, u32 port, int r);
+void kvm_xen_event_raised(struct kvm_vcpu *vcpu, u32 port, int r);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);
