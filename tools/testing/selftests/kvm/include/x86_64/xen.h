@@ -526,6 +526,7 @@ struct xen_fifo_consumer {
 	struct xen_fifo_control *control;
 	u32 *words;
 	u32 next[XEN_FIFO_NR_QUEUES];	/* where to go on; 0: at the head */
+	u32 nr_bad;			/* words that were not LINKED */
 };
 
 static inline u32 xen_fifo_take_ready(struct xen_fifo_consumer *c)
@@ -543,6 +544,8 @@ static inline u32 xen_fifo_dequeue(struct xen_fifo_consumer *c, int q, u32 *read
 						   word & ~(XEN_FIFO_LINKED | XEN_FIFO_LINK))) !=
 	       word)
 		word = seen;
+	if (!(word & XEN_FIFO_LINKED))
+		c->nr_bad++;
 	c->next[q] = word & XEN_FIFO_LINK;
 	if (!c->next[q])
 		*ready &= ~BIT(q);
