@@ -60,8 +60,11 @@ static void kvm_xen_do_periodic(struct kvm_vcpu *vcpu)
 
 	now = kvm_xen_guest_now(vcpu, &host_now);
 	delta = vcpu->arch.xen.periodic_next - now;
-	/* Whatever time the VMM has set, the host timer is never started in the past. */
-	if (delta <= 0) {
+	/*
+	 * Times from 2^63 on are negative, hence past.  Whatever the VMM has set, the host
+	 * timer is never started in the past.
+	 */
+	if ((s64)vcpu->arch.xen.periodic_next < 0 || delta <= 0) {
 		delta = vcpu->arch.xen.periodic_ns;
 		vcpu->arch.xen.periodic_next = now + delta;
 		kvm_xen_raise_periodic(vcpu);

@@ -1135,6 +1135,37 @@ static void periodic_starts_later(void)
 }
 
 /* Time is what goes by, not what the clock says. */
+/*
+ * Times that only a confused VMM can mean.  Those from 2^63 on have passed; none makes the
+ * host set a timer in the past, which would keep its CPU busy for ever.
+ */
+static void periodic_extreme_times(void)
+{
+	static const u64 times[] = {
+		0xa000000000000000, BIT_ULL(63), BIT_ULL(63) - 1, ~0ULL, 1,
+	};
+	static const u64 periods[] = { 0x3fffffffffffffff, MSEC };
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+	u32 port = XEN_TIMER_PORT(0);
+	int i, j, ms;
+	bool due;
+
+	for (i = 0; i < ARRAY_SIZE(times); i++)
+		for (j = 0; j < ARRAY_SIZE(periods); j++) {
+			TEST_ASSERT_EQ(try_put_periodic(x, 0, periods[j], times[i]), 0);
+			due = times[i] != BIT_ULL(63) - 1;
+			xen_prepare(x, 0, STEP_SPIN);
+			xen_start(x, 0);
+			for (ms = 0; ms < (due ? 2000 : 20) && !xen_pending(x, port); ms++)
+				xen_sleep_ms(1);
+			xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+			TEST_ASSERT(xen_pending(x, port) == due, "period %lx, next %lx",
+				    periods[j], times[i]);
+			xen_put_pending(x, port, false);
+		}
+	xen_vm_free(x);
+}
+
 static void periodic_and_clock(void)
 {
 	static const u64 times[] = { UPTIME + 5000 * SEC, UPTIME, SEC, UPTIME + SEC };
@@ -2096,6 +2127,7 @@ static const struct xen_case cases[] = {
 	{ "TM16: PERIODIC_TIMER", periodic_attribute, MORE_HCALLS },
 	{ "TM17: PERIODIC_TIMER, restored", periodic_restored, MORE_HCALLS },
 	{ "TM16: PERIODIC_TIMER, starts later", periodic_starts_later, MORE_HCALLS },
+	{ "TM16: PERIODIC_TIMER, extreme times", periodic_extreme_times, MORE_HCALLS },
 	{ "TM18: periodic timer, KVM_SET_CLOCK", periodic_and_clock, MORE_HCALLS },
 	{ "TM13: VM ends while its periodic timer runs", periodic_vm_destroyed, MORE_HCALLS },
 
