@@ -51,6 +51,7 @@ struct thread {
 	struct fuzz *fuzz;
 	struct guest_random_state random;
 	int nr;			/* of the vCPU; negative for others */
+	bool joined;
 	u32 nr_calls;
 	struct call calls[16];	/* the last ones */
 };
@@ -163,8 +164,8 @@ static u64 some_gva(struct thread *t)
 static u32 some_port(struct thread *t)
 {
 	return below(t, 4) ? below(t, 8) :
-	       one_of(t, 31, 32, 63, 64, 1023, 1024, 2048, 4095, 4096, BIT(31), -1,
-		      guest_random_u32(&t->random));
+	       one_of(t, 31, 32, 63, 64, 1023, 1024, 2048, 4095, 4096, XEN_FIFO_NR_PORTS - 1,
+		      XEN_FIFO_NR_PORTS, BIT(31), -1, guest_random_u32(&t->random));
 }
 
 static u32 some_vcpu(struct thread *t)
@@ -223,7 +224,10 @@ static void end(struct call *call, int result, const int *allowed)
 /* Usually, what else there is to opt in to. */
 static u32 some_more_flags(struct thread *t)
 {
-	return below(t, 4) ? kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_MORE_HCALLS : 0;
+	u32 flags = KVM_XEN_HVM_CONFIG_MORE_HCALLS | KVM_XEN_HVM_CONFIG_EVTCHN_FIFO;
+
+	return kvm_check_cap(KVM_CAP_XEN_HVM) & flags &
+	       (below(t, 4) ? flags : guest_random_u32(&t->random));
 }
 
 static void fuzz_config(struct thread *t)
@@ -247,7 +251,7 @@ static void fuzz_config(struct thread *t)
 	call = begin(t, "CONFIG", config.flags, config.msr, config.blob_addr_64,
 		     config.blob_size_64);
 	end(call, xen_errno(__vm_ioctl(t->fuzz->x->vm, KVM_XEN_HVM_CONFIG, &config)),
-	    ERRNOS(EINVAL));
+	    ERRNOS(EINVAL, EBUSY));
 }
 
 static void fill_evtchn(struct thread *t, struct kvm_xen_hvm_attr *attr)
@@ -264,10 +268,21 @@ static void fill_evtchn(struct thread *t, struct kvm_xen_hvm_attr *attr)
 	}
 }
 
+static void fill_port(struct thread *t, struct kvm_xen_hvm_attr *attr)
+{
+	attr->u.evtchn_port.port = some_port(t);
+	attr->u.evtchn_port.type = below(t, 8);
+	attr->u.evtchn_port.vcpu = some_vcpu(t);
+	attr->u.evtchn_port.priority = some_priority(t);
+	attr->u.evtchn_port.data[0] = guest_random_u32(&t->random);
+}
+
 static void fuzz_vm_attr(struct thread *t)
 {
 	struct kvm_xen_hvm_attr attr = {
-		.type = below(t, 4) ? below(t, 8) : KVM_XEN_ATTR_TYPE_EVTCHN_PORT,
+		.type = below(t, 4) ? below(t, 8) :
+			one_of(t, KVM_XEN_ATTR_TYPE_EVTCHN_ABI, KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY,
+			       KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY, KVM_XEN_ATTR_TYPE_EVTCHN_PORT),
 	};
 	bool set = below(t, 4);
 	struct call *call;
@@ -288,11 +303,17 @@ static void fuzz_vm_attr(struct thread *t)
 		fill_evtchn(t, &attr);
 		break;
 	case KVM_XEN_ATTR_TYPE_EVTCHN_PORT:
-		attr.u.evtchn_port.port = some_port(t);
-		attr.u.evtchn_port.type = below(t, 8);
-		attr.u.evtchn_port.vcpu = some_vcpu(t);
-		attr.u.evtchn_port.priority = some_priority(t);
-		attr.u.evtchn_port.data[0] = guest_random_u32(&t->random);
+		fill_port(t, &attr);
+		break;
+	case KVM_XEN_ATTR_TYPE_EVTCHN_ABI:
+		attr.u.evtchn_abi.abi = below(t, 16) ? !!below(t, 4) : some_port(t);
+		attr.u.evtchn_abi.flags = below(t, 16) ? below(t, 2) * attr.u.evtchn_abi.abi :
+							 below(t, 4);
+		break;
+	case KVM_XEN_ATTR_TYPE_EVTCHN_ARRAY:
+		attr.u.evtchn_array.index = below(t, 8) ? below(t, 5) :
+					    one_of(t, XEN_FIFO_NR_PAGES - 1, XEN_FIFO_NR_PAGES, -1);
+		attr.u.evtchn_array.gfn = some_gpa(t) >> 12;
 		break;
 	case KVM_XEN_ATTR_TYPE_LONG_MODE:
 	case KVM_XEN_ATTR_TYPE_XEN_VERSION:
@@ -300,7 +321,7 @@ static void fuzz_vm_attr(struct thread *t)
 		attr.u.xen_version = below(t, 3);
 		break;
 	default:
-		attr.type = one_of(t, 7, 8, 0x40, 0x7fff, 0xffff);
+		attr.type = one_of(t, 7, 8, 0x3f, 0x43, 0x7fff, 0xffff);
 		break;
 	}
 	call = begin(t, set ? "HVM_SET_ATTR" : "HVM_GET_ATTR", attr.type, attr.u.pad[0],
@@ -326,11 +347,43 @@ static void fill_runstate(struct thread *t, struct kvm_xen_vcpu_attr *attr)
 	attr->u.runstate.state_entry_time += !below(t, 8);
 }
 
+/* Those that Linux 6.12 does not have. */
+static void fill_new_vcpu_attr(struct thread *t, struct kvm_xen_vcpu_attr *attr)
+{
+	int i;
+
+	switch (attr->type) {
+	case KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED:
+		attr->u.deferred.port = some_port(t);
+		attr->u.deferred.priority = some_priority(t);
+		attr->u.deferred.pending_sel = guest_random_u64(&t->random);
+		break;
+	case KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_CONTROL:
+		attr->u.gpa = below(t, 4) ? XEN_SPARE + 0x100 * below(t, 4) : some_gpa(t);
+		break;
+	case KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS:
+		for (i = 0; i < XEN_FIFO_NR_QUEUES; i++)
+			attr->u.evtchn_tail[i] = below(t, 64) ? below(t, 5000) : some_port(t);
+		break;
+	case KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER:
+		attr->u.periodic_timer.period_ns = below(t, 4) ?
+			NSEC_PER_MSEC - 1 + below(t, 2 * NSEC_PER_MSEC) : some_time(t);
+		attr->u.periodic_timer.next_ns = some_time(t);
+		break;
+	default:
+		attr->type = one_of(t, 9, 10, 11, 0x3f, 0x45, 0x7fff, 0xffff);
+		break;
+	}
+}
+
 static void fuzz_vcpu_attr(struct thread *t)
 {
 	struct kvm_xen_vcpu_attr attr = {
 		.type = below(t, 4) ? below(t, 12) :
 			one_of(t, KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
+			       KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_CONTROL,
+			       KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_CONTROL,
+			       KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS,
 			       KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER,
 			       KVM_XEN_VCPU_ATTR_TYPE_HYPERCALL_PAGE),
 	};
@@ -365,24 +418,15 @@ static void fuzz_vcpu_attr(struct thread *t)
 	case KVM_XEN_VCPU_ATTR_TYPE_UPCALL_VECTOR:
 		attr.u.vector = some_vector(t);
 		break;
-	case KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED:
-		attr.u.deferred.port = some_port(t);
-		attr.u.deferred.pending_sel = guest_random_u64(&t->random);
-		break;
-	case KVM_XEN_VCPU_ATTR_TYPE_PERIODIC_TIMER:
-		attr.u.periodic_timer.period_ns = below(t, 4) ?
-			NSEC_PER_MSEC - 1 + below(t, 2 * NSEC_PER_MSEC) : some_time(t);
-		attr.u.periodic_timer.next_ns = some_time(t);
-		break;
 	default:
-		attr.type = one_of(t, 9, 10, 11, 0x3f, 0x41, 0x7fff, 0xffff);
+		fill_new_vcpu_attr(t, &attr);
 		break;
 	}
 	call = begin(t, set ? "VCPU_SET_ATTR" : "VCPU_GET_ATTR", attr.type, attr.u.pad[0],
 		     attr.u.pad[1], n);
 	if (set)
 		end(call, xen_errno(__vcpu_ioctl(vcpu, KVM_XEN_VCPU_SET_ATTR, &attr)),
-		    ERRNOS(EFAULT, ENOENT, EINVAL, ENXIO, ENOMEM, EOPNOTSUPP));
+		    ERRNOS(EFAULT, ENOENT, EINVAL, ENXIO, EEXIST, ENOMEM, EOPNOTSUPP));
 	else
 		end(call, xen_errno(__vcpu_ioctl(vcpu, KVM_XEN_VCPU_GET_ATTR, &attr)),
 		    ERRNOS(ENOENT, EINVAL, EOPNOTSUPP));
@@ -614,16 +658,26 @@ static void start_thread(struct fuzz *f, int i, int nr, u32 seed, void *(*fn)(vo
 	TEST_ASSERT(!pthread_create(&t->thread, NULL, fn, t), "no thread");
 }
 
+/* Whoever polls for nothing has to be woken up, or he will be waited for by ioctls, too. */
+static void kick_vcpus(struct fuzz *f)
+{
+	struct thread *t;
+
+	for (t = f->threads; t < f->threads + NR_THREADS; t++)
+		if (t->fuzz && t->nr >= 0 && !t->joined)
+			pthread_kill(t->thread, SIGUSR1);
+}
+
 static void stop_thread(struct thread *t)
 {
 	u64 ms;
 
 	for (ms = 0; pthread_tryjoin_np(t->thread, NULL); ms += KICK_MS) {
 		TEST_ASSERT(ms < HANG_MS, "thread %zu hangs", t - t->fuzz->threads);
-		if (t->nr >= 0)
-			pthread_kill(t->thread, SIGUSR1);
+		kick_vcpus(t->fuzz);
 		usleep(KICK_MS * 1000);
 	}
+	t->joined = true;
 }
 
 static void fuzz_vm(struct guest_random_state *random, u64 ms)
@@ -655,11 +709,9 @@ static void fuzz_vm(struct guest_random_state *random, u64 ms)
 	for (i = 0; i < nr_vcpus; i++)
 		start_thread(f, NR_IOCTL_THREADS + i, i, guest_random_u32(random), vcpu_thread);
 
-	/* Whoever polls for nothing has to be woken up. */
 	while (xen_real_ns(CLOCK_MONOTONIC) < end) {
 		usleep(KICK_MS * 1000);
-		for (i = 0; i < nr_vcpus; i++)
-			pthread_kill(f->threads[NR_IOCTL_THREADS + i].thread, SIGUSR1);
+		kick_vcpus(f);
 	}
 	WRITE_ONCE(f->stop, true);
 	for (i = 0; i < NR_IOCTL_THREADS + nr_vcpus; i++) {
