@@ -400,10 +400,9 @@ static void check_vcpu(struct fifo *f, int n, const struct step *s, int nr)
 }
 
 /* All that can be seen, after each step. */
-static void run_script(const struct step *steps, enum xen_mode mode, enum sender by)
+static void run_steps(struct fifo *f, const struct step *steps, enum sender by)
 {
 	static const u32 ports[] = { 5, 9, 12 };
-	struct fifo *f = new_fifo(mode);
 	const struct step *s;
 	u32 port, want;
 	int n;
@@ -426,15 +425,34 @@ static void run_script(const struct step *steps, enum xen_mode mode, enum sender
 				    s - steps, port, word(f, port), want);
 		}
 	}
+}
+
+static void run_script(const struct step *steps, enum xen_mode mode, enum sender by)
+{
+	struct fifo *f = new_fifo(mode);
+
+	run_steps(f, steps, by);
 	free_fifo(f);
 }
 
+/* By each sender; between them, the guest is as good as new. */
 static void run_script_all(const struct step *steps)
 {
+	struct fifo *f = new_fifo(XEN_64);
 	enum sender by;
+	int n;
 
-	for (by = 0; by < NR_SENDERS; by++)
-		run_script(steps, XEN_64, by);
+	for (by = 0; by < NR_SENDERS; by++) {
+		run_steps(f, steps, by);
+		TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
+		for (n = 0; n < 2; n++) {
+			xen_put_flag(f->x, n, 0);
+			memset(xen_fifo_control(f->x, n), 0, sizeof(struct xen_fifo_control));
+			memset(f->consumer[n].next, 0, sizeof(f->consumer[n].next));
+		}
+		xen_fifo_enter(f->x, 1);
+	}
+	free_fifo(f);
 }
 
 /* vcpu[]: ready, head[3], head[7], tail[3], tail[7], flag, upcalls. */
@@ -1573,22 +1591,24 @@ static void test_control_place(void)
 		{ 0, 0 }, { 8, 0 }, { 4024, 0 }, { 1, EINVAL }, { 4, EINVAL }, { 4020, EINVAL },
 		{ 4032, EINVAL }, { 4088, EINVAL }, { 4095, EINVAL },
 	};
-	struct fifo *f;
+	struct fifo *f = new_2level(1, XEN_64);
 	u64 gpa;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(places); i++) {
-		f = new_2level(1, XEN_64);
 		gpa = XEN_FIFO_BASE + places[i].offset;
 		TEST_ASSERT_EQ(xen_vcpu_try_set(f->x, 0, EVTCHN_CONTROL, gpa, gpa), places[i].err);
 		if (places[i].err)
 			gpa = KVM_XEN_INVALID_GPA;
 		TEST_ASSERT_EQ(xen_vcpu_get(f->x, 0, EVTCHN_CONTROL, gpa), gpa);
 		TEST_ASSERT_EQ(get_abi(f->x), KVM_XEN_EVTCHN_ABI_2LEVEL);
-		TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
-		TEST_ASSERT_EQ(xen_vcpu_get(f->x, 0, EVTCHN_CONTROL, gpa), gpa);
-		free_fifo(f);
+		if (!places[i].err) {
+			TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
+			TEST_ASSERT_EQ(xen_vcpu_get(f->x, 0, EVTCHN_CONTROL, gpa), gpa);
+		}
+		TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
 	}
+	free_fifo(f);
 }
 
 /* The place at the end of a page works, and is all that is written. */
@@ -2420,7 +2440,7 @@ static bool next_order(char *order)
 static bool some_order(char *order)
 {
 	/* A prime, to see each step at each place in a reasonable time. */
-	int i = 17;
+	int i = 41;
 
 	while (next_order(order))
 		if (strchr(order, 'D') > strchr(order, 'T') && !--i)
@@ -2445,8 +2465,7 @@ static void test_restore_32(void)
 
 	make_saved(&s, XEN_32);
 	check_restored(&s, "SFACTD");
-	check_restored(&s, "TCDAFS");
-	check_restored(&s, "TCSDFA");
+	check_restored(&s, "TDAFSC");
 }
 
 /* Saved while the memory of an array page is away; in the new VM it is there. */
