@@ -253,6 +253,32 @@ static void kvm_xen_fifo_keep_for_control(struct kvm_xen_fifo *fifo, struct kvm_
 		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
+/* What was taken from the list could not be raised: it is the first again. */
+static void kvm_xen_fifo_put_back(struct kvm_xen_fifo *fifo, u32 port, u32 kept)
+{
+	struct kvm_xen_fifo_port *p = &fifo->ports[port];
+	unsigned long flags;
+
+	spin_lock_irqsave(&fifo->kept_lock, flags);
+
+	/* Each that waits is counted once; meanwhile it may have been kept again. */
+	if (kept & p->kept & KVM_XEN_FIFO_WAITS)
+		WRITE_ONCE(fifo->nr_waiting, fifo->nr_waiting - 1);
+	else if (!((kept | p->kept) & KVM_XEN_FIFO_WAITS))
+		WRITE_ONCE(fifo->nr_waiting, fifo->nr_waiting + 1);
+
+	if (!p->kept) {
+		p->next_kept = fifo->first_kept;
+		if (!fifo->first_kept)
+			fifo->last_kept = port;
+		fifo->first_kept = port;
+		WRITE_ONCE(fifo->nr_kept, fifo->nr_kept + 1);
+	}
+	WRITE_ONCE(p->kept, kept | KVM_XEN_FIFO_WAITS);
+
+	spin_unlock_irqrestore(&fifo->kept_lock, flags);
+}
+
 static void kvm_xen_fifo_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 {
 	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
@@ -527,32 +553,28 @@ static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xe
 }
 
 /*
- * A page was out of reach: map it, unless somebody else just had it.  If that fails or does
- * not help, keep the event, for the vCPU to try again: at once, or as long as there is
- * no memory, at each turn of its run loop.  Returns whether to go on.
+ * A page was out of reach: map it, unless somebody else just had it.  If there is no memory,
+ * keep the event, for the vCPU to try again at each turn of its run loop.
  */
-static bool kvm_xen_fifo_fault_in(struct kvm_xen_fifo_raise *op, struct kvm_vcpu *vcpu, int tries)
+static bool kvm_xen_fifo_fault_in(struct kvm_xen_fifo_raise *op, struct kvm_vcpu *vcpu)
 {
 	unsigned long len = op->away == &op->control->gpc ? KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE;
-	bool mapped = kvm_xen_fifo_page_mapped(op->away) || kvm_xen_page_refresh(op->away, len);
 
-	if (mapped && tries) {
+	if (kvm_xen_fifo_page_mapped(op->away) || kvm_xen_page_refresh(op->away, len)) {
 		cpu_relax();
 		return true;
 	}
 
 	__kvm_xen_fifo_keep(op->fifo, op->port, op->queue_id - 1, false);
-	if (mapped)
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
-	else
-		set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
+	set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
 	return false;
 }
 
 /*
  * Raise an event in all cases: its port moves, or a page is out of reach.  If that is to
- * be mapped and cannot be, the event is kept.  If the guest moves the port about all the
- * time, it is lost, as in Xen.
+ * be mapped and cannot be, the event is kept; if it is lost again and again, the outcome
+ * is KVM_XEN_EVTCHN_UNREACHABLE even so.  If the guest moves the port about all the time,
+ * the event is lost, as in Xen.
  */
 static noinline int kvm_xen_fifo_raise_slowly(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
 					      u32 port, u32 priority, bool can_sleep, bool *ready)
@@ -579,9 +601,9 @@ static noinline int kvm_xen_fifo_raise_slowly(struct kvm_xen_fifo *fifo, struct 
 			continue;
 		}
 
-		if (!can_sleep)
+		if (!can_sleep || !page_tries--)
 			return r;
-		if (!kvm_xen_fifo_fault_in(&op, vcpu, --page_tries))
+		if (!kvm_xen_fifo_fault_in(&op, vcpu))
 			return KVM_XEN_EVTCHN_KEPT;
 	}
 
@@ -626,6 +648,10 @@ static int kvm_xen_fifo_raise(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *a
 	ready = op.ready;
 	if (unlikely(r == KVM_XEN_EVTCHN_UNREACHABLE || r == KVM_XEN_EVTCHN_KEPT))
 		r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, can_sleep, &ready);
+	if (unlikely(r == KVM_XEN_EVTCHN_UNREACHABLE) && can_sleep) {
+		kvm_xen_fifo_defer(vcpu, op.port, priority);
+		return KVM_XEN_EVTCHN_KEPT;
+	}
 
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, can_sleep))
 		kvm_xen_notify(vcpu);
@@ -712,8 +738,11 @@ const struct kvm_xen_abi kvm_xen_abi_fifo[2] = {
 
 /* ---- what others do with kept events ------------------------------------ */
 
-/* Raise a kept event, for whom the VMM says by now that it is bound to. */
-static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32 port, u32 kept)
+/*
+ * Raise a kept event, for whom the VMM says by now that it is bound to.  False if it is
+ * the first of the list again.
+ */
+static bool kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32 port, u32 kept)
 {
 	u32 target = kept & KVM_XEN_FIFO_TARGET, priority = target % EVTCHN_FIFO_MAX_QUEUES;
 	const struct kvm_xen_abi *abi = kvm_xen_abi(kvm);
@@ -726,10 +755,15 @@ static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32
 	/* It is just being created. */
 	if (!vcpu) {
 		__kvm_xen_fifo_keep(fifo, port, target, false);
-		return;
+		return true;
 	}
 
 	r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, true, &ready);
+	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
+		kvm_xen_fifo_put_back(fifo, port, kept);
+		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+		return false;
+	}
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, true))
 		kvm_xen_notify(vcpu);
 
@@ -737,6 +771,7 @@ static void kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32
 		kvm_xen_fifo_keep_for_control(fifo, vcpu, port, priority);
 	else if (r != KVM_XEN_EVTCHN_KEPT)
 		kvm_xen_event_raised(vcpu, port, r);
+	return true;
 }
 
 static void __kvm_xen_fifo_deliver_kept(struct kvm *kvm, struct kvm_xen_fifo *fifo)
@@ -751,7 +786,8 @@ static void __kvm_xen_fifo_deliver_kept(struct kvm *kvm, struct kvm_xen_fifo *fi
 		if (!port)
 			break;
 
-		kvm_xen_fifo_deliver(kvm, fifo, port, kept);
+		if (!kvm_xen_fifo_deliver(kvm, fifo, port, kept))
+			break;
 
 		/* Later events had to wait until here. */
 		if (kept & KVM_XEN_FIFO_WAITS) {
