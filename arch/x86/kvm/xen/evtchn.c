@@ -241,7 +241,7 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn _
 		return -EINVAL;
 
 	vcpu = kvm_xen_find_vcpu(kvm, vcpu_id);
-	if (!vcpu || !(kvm->arch.xen.shinfo_cache.active || kvm->arch.xen.evtchn_fifo))
+	if (!vcpu || !(kvm->arch.xen.shinfo_cache.active || READ_ONCE(kvm->arch.xen.evtchn_fifo)))
 		return -EINVAL;
 
 	r = kvm_xen_count_and_raise(vcpu, port, priority, true);
@@ -350,7 +350,8 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 	 * one; only FIFO does not care.  And let set_selector() not defer again,
 	 * and count, each bit.
 	 */
-	if ((!vcpu->kvm->arch.xen.shinfo_cache.active && !vcpu->kvm->arch.xen.evtchn_fifo) ||
+	if ((!vcpu->kvm->arch.xen.shinfo_cache.active &&
+	     !READ_ONCE(vcpu->kvm->arch.xen.evtchn_fifo)) ||
 	    !kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true)) {
 		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);
 		return;

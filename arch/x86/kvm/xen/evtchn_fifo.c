@@ -22,9 +22,10 @@
  * of the tail's, and the control block for a new head.  As two gpc->locks could deadlock
  * with their writers, it only tries to get them.  If it does not, or one is out of reach,
  * nothing has been changed, and the event is kept to be raised by a thread that can fault
- * pages in.  Kept events are in a list, in the order of their arrival; as long as there are
- * any that might be raised, later ones go to its end.  An event of a port without a
- * page in the array, or whose memory is gone, is kept until there is one.
+ * pages in.  Kept events are in a list, in the order of their arrival; as long as one of
+ * them waits for such a thread, later ones do not overtake it.  An event of a port without
+ * a page in the array, or whose memory is gone, is kept until there is one, and does not
+ * hold up others.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -331,7 +332,8 @@ static __always_inline bool kvm_xen_fifo_set_link(event_word_t *tail, u32 port)
 /* It is where and as long as it always was: what is left to be checked by kvm_gpc_check(). */
 static __always_inline bool kvm_xen_fifo_page_mapped(struct gfn_to_pfn_cache *gpc)
 {
-	return READ_ONCE(gpc->valid) && gpc->generation == kvm_memslots(gpc->kvm)->generation;
+	return READ_ONCE(gpc->valid) &&
+	       READ_ONCE(gpc->generation) == kvm_memslots(gpc->kvm)->generation;
 }
 
 /*
@@ -397,7 +399,7 @@ static __always_inline int kvm_xen_fifo_link(struct kvm_xen_fifo_raise *op)
 
 	/* It was the last of its old queue, which is empty then.  Never link to it there. */
 	if (op->old->tail == op->port)
-		op->old->tail = 0;
+		WRITE_ONCE(op->old->tail, 0);
 
 	if ((!queue->tail ||
 	     !kvm_xen_fifo_set_link(kvm_xen_fifo_word(op->tail_page, queue->tail), op->port)) &&
@@ -412,7 +414,7 @@ static __always_inline int kvm_xen_fifo_link(struct kvm_xen_fifo_raise *op)
 
 	if (op->old != queue)
 		WRITE_ONCE(op->fifo->ports[op->port].queue, op->queue_id);
-	queue->tail = op->port;
+	WRITE_ONCE(queue->tail, op->port);
 
 	return fresh ? KVM_XEN_EVTCHN_DELIVERED : KVM_XEN_EVTCHN_MERGED;
 }
@@ -559,6 +561,8 @@ static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xe
 static bool kvm_xen_fifo_fault_in(struct kvm_xen_fifo_raise *op, struct kvm_vcpu *vcpu)
 {
 	unsigned long len = op->away == &op->control->gpc ? KVM_XEN_FIFO_CONTROL_SIZE : PAGE_SIZE;
+
+	might_sleep();
 
 	if (kvm_xen_fifo_page_mapped(op->away) || kvm_xen_page_refresh(op->away, len)) {
 		cpu_relax();
@@ -981,7 +985,7 @@ static int kvm_xen_leave_fifo(struct kvm *kvm)
 	struct kvm_xen_fifo *fifo;
 
 	mutex_lock(&kvm->arch.xen.lock);
-	kvm->arch.xen.evtchn_fifo = false;
+	WRITE_ONCE(kvm->arch.xen.evtchn_fifo, false);
 	kvm_xen_choose_abi(kvm);
 	fifo = rcu_replace_pointer(kvm->arch.xen.fifo, NULL,
 				   lockdep_is_held(&kvm->arch.xen.lock));
@@ -1045,7 +1049,7 @@ static int __kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
 	if (!kvm_xen_make_fifo(kvm))
 		return -ENOMEM;
 
-	kvm->arch.xen.evtchn_fifo = true;
+	WRITE_ONCE(kvm->arch.xen.evtchn_fifo, true);
 	kvm_xen_choose_abi(kvm);
 	return 0;
 }
@@ -1054,7 +1058,7 @@ static int __kvm_xen_enter_fifo(struct kvm *kvm, bool carry)
 static void kvm_xen_unenter_fifo(struct kvm *kvm)
 {
 	mutex_lock(&kvm->arch.xen.lock);
-	kvm->arch.xen.evtchn_fifo = false;
+	WRITE_ONCE(kvm->arch.xen.evtchn_fifo, false);
 	kvm_xen_choose_abi(kvm);
 	mutex_unlock(&kvm->arch.xen.lock);
 }
