@@ -1785,6 +1785,36 @@ static void test_tails(void)
 	free_fifo(f);
 }
 
+/*
+ * The restored tail is a port that the guest had taken already.  It must be known to be the
+ * old tail: else it is linked to itself, or others are linked to it on its new queue.
+ */
+static void test_drained_tail(void)
+{
+	u32 tails[XEN_FIFO_NR_QUEUES] = { [7] = 5 };
+	struct fifo *f;
+	int moved;
+
+	for (moved = 0; moved < 2; moved++) {
+		f = new_2level(2, XEN_64);
+		TEST_ASSERT_EQ(try_set_tails(f->x, 0, tails), 0);
+		xen_fifo_enter(f->x, 1);
+		bind(f, 5, 0, moved ? 3 : 7);
+		bind(f, 9, 0, 7);
+		put_word(f, 5, 0);
+		put_word(f, 9, 0);
+
+		send(f, 5);
+		TEST_ASSERT_EQ(word(f, 5), P | L);
+		TEST_ASSERT_EQ(head(f, 0, moved ? 3 : 7), 5);
+		send(f, 9);
+		TEST_ASSERT_EQ(word(f, 5), P | L | (moved ? 0 : 9));
+		TEST_ASSERT_EQ(tail(f, 0, 7), 9);
+		EXPECT_EVENTS(f, 0, 5, 9);
+		free_fifo(f);
+	}
+}
+
 static void test_deferred(void)
 {
 	static const u32 ports[] = { 1, 5, 4095, 4096, 100000, HIGHEST };
@@ -2577,6 +2607,7 @@ static const struct xen_case cases[] = {
 	{ "FI44: pages out, several senders", test_page_out_mixed, FIFO },
 	{ "FI45 FI47 FI48: saved and restored", test_restore, FIFO },
 	{ "FI45 FI47 FI48: saved and restored, 32-bit", test_restore_32, FIFO },
+	{ "FI45 FI12 FI14: saved with a tail that the guest has taken", test_drained_tail, FIFO },
 	{ "FI45 FI48: saved with events kept", test_restore_kept, FIFO },
 };
 
