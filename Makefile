@@ -62,6 +62,11 @@ trace:
 bench: setup
 	@harness/bench
 
+#: make docs            the manual of KVM, in build/docs; no warning is about ours
+.PHONY: docs
+docs: setup
+	@harness/docs
+
 #: make setup           install missing Debian packages (once); says which and why
 .PHONY: setup
 setup:
