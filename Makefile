@@ -27,6 +27,12 @@ run: setup kernel-$(KERNEL)
 run-fifo: setup kernel-$(KERNEL)
 	@harness/run-fifo
 
+#: make run-info        what our kernel offers to Xen guests, as tools/kvm/kvm_xen_info
+#:                      tells, and whether that is so
+.PHONY: run-info
+run-info: setup kernel-$(KERNEL)
+	@harness/run-info
+
 #: make check           everything that must work, on every bed; 'N passed, N failed'
 .PHONY: check
 check: setup
