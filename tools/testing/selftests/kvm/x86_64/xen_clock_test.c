@@ -30,19 +30,6 @@
 #define CPUID_BASE		0x40000000
 #define GARBAGE			0xa5
 
-/* Cases for both kinds of guests. */
-#define IN_64_BIT(fn)						\
-static void in_64_bit_##fn(void)				\
-{								\
-	fn(XEN_64);						\
-}
-
-#define IN_32_BIT(fn)						\
-static void in_32_bit_##fn(void)				\
-{								\
-	fn(XEN_32);						\
-}
-
 static struct xen_time_info *primary(struct xen_vm *x, int n)
 {
 	return xen_hva(x, XEN_SHINFO + 64 * n + 32);

@@ -47,25 +47,6 @@
 #define QUIET_MS	150
 #define RACE_MS		2000
 
-/* Cases for callers of all kinds.  A guest in compatibility mode has the 64-bit layout. */
-#define IN_64_BIT(fn)						\
-static void in_64_bit_##fn(void)				\
-{								\
-	fn(XEN_64);						\
-}
-
-#define IN_32_BIT(fn)						\
-static void in_32_bit_##fn(void)				\
-{								\
-	fn(XEN_32);						\
-}
-
-#define IN_COMPAT(fn)						\
-static void in_compat_##fn(void)				\
-{								\
-	fn(XEN_COMPAT);						\
-}
-
 static struct xen_vm *more_vm(int nr_vcpus, enum xen_mode mode, u32 what)
 {
 	struct xen_vm *x = xen_vm_new(nr_vcpus, mode, what);
@@ -1681,17 +1662,6 @@ static void block_other_upcalls(void)
 	xen_vm_free(x);
 }
 
-static void send_msi(struct xen_vm *x, int n, u32 data)
-{
-	struct kvm_msi msi = {
-		.address_lo = 0xfee00000 | n << 12,
-		.data = data,
-	};
-	int r = __vm_ioctl(x->vm, KVM_SIGNAL_MSI, &msi);
-
-	TEST_ASSERT(r > 0, "KVM_SIGNAL_MSI: %d", r);
-}
-
 static void block_interrupt(void)
 {
 	struct xen_vm *x = more_vm(1, XEN_64, ALL);
@@ -1700,14 +1670,14 @@ static void block_interrupt(void)
 	xen_cpu(x, 0)->flags |= XEN_CPU_EOI;
 	x->state[0].irqs = true;
 	starts_blocking(x, 0);
-	send_msi(x, 0, 0x77);
+	xen_send_msi(x, 0, 0x77);
 	block_returns(x, 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, 0x77), 1);
 
 	/* An NMI, even if interrupts are off. */
 	x->state[0].irqs = false;
 	starts_blocking(x, 0);
-	send_msi(x, 0, 0x400);
+	xen_send_msi(x, 0, 0x400);
 	block_returns(x, 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, NMI_VECTOR), 1);
 	xen_vm_free(x);

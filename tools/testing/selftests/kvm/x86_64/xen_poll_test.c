@@ -48,19 +48,6 @@ struct ports {
 	})
 #define NO_PORTS	((struct ports) {})
 
-/* Cases for both kinds of guests. */
-#define IN_64_BIT(fn)						\
-static void in_64_bit_##fn(void)				\
-{								\
-	fn(XEN_64);						\
-}
-
-#define IN_32_BIT(fn)						\
-static void in_32_bit_##fn(void)				\
-{								\
-	fn(XEN_32);						\
-}
-
 /* A VM that is old enough to tell an absolute time from a relative one. */
 static struct xen_vm *poll_vm(int nr_vcpus, enum xen_mode mode, u32 what)
 {
@@ -651,17 +638,6 @@ static void poll_upcall_flag_set(void)
 	xen_vm_free(x);
 }
 
-static void send_msi(struct xen_vm *x, int n, u32 data)
-{
-	struct kvm_msi msi = {
-		.address_lo = 0xfee00000 | n << 12,
-		.data = data,
-	};
-	int r = __vm_ioctl(x->vm, KVM_SIGNAL_MSI, &msi);
-
-	TEST_ASSERT(r > 0, "KVM_SIGNAL_MSI: %d", r);
-}
-
 static void poll_lapic_interrupt(void)
 {
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
@@ -671,7 +647,7 @@ static void poll_lapic_interrupt(void)
 	xen_put_mask(x, PORT_A, true);
 	x->state[0].irqs = true;
 	poll_starts_blocking(x, 0, 0, PORTS(PORT_A));
-	send_msi(x, 0, 0x77);
+	xen_send_msi(x, 0, 0x77);
 	poll_returns(x, 0, 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, 0x77), 1);
 	xen_vm_free(x);
@@ -684,7 +660,7 @@ static void poll_nmi(void)
 	xen_lapic_enable(x, 0, true);
 	xen_put_mask(x, PORT_A, true);
 	poll_starts_blocking(x, 0, 0, PORTS(PORT_A));
-	send_msi(x, 0, 0x400);
+	xen_send_msi(x, 0, 0x400);
 
 	poll_returns(x, 0, 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, NMI_VECTOR), 1);

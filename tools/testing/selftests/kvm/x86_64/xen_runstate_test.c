@@ -33,19 +33,6 @@
 #define GARBAGE		0xa5
 #define KEEP_STATE	(~0ULL)
 
-/* Cases for both kinds of guests. */
-#define IN_64_BIT(fn)						\
-static void in_64_bit_##fn(void)				\
-{								\
-	fn(XEN_64);						\
-}
-
-#define IN_32_BIT(fn)						\
-static void in_32_bit_##fn(void)				\
-{								\
-	fn(XEN_32);						\
-}
-
 struct runstate {
 	u64 state;
 	u64 entry;

@@ -31,19 +31,6 @@
 
 #define RACE_NS		(2 * (u64)NSEC_PER_SEC)
 
-/* Cases for both kinds of guests. */
-#define IN_64_BIT(fn)						\
-static void in_64_bit_##fn(void)				\
-{								\
-	fn(XEN_64);						\
-}
-
-#define IN_32_BIT(fn)						\
-static void in_32_bit_##fn(void)				\
-{								\
-	fn(XEN_32);						\
-}
-
 static struct xen_vm *timer_vm(int nr_vcpus, enum xen_mode mode, u32 what)
 {
 	struct xen_vm *x = xen_vm_new(nr_vcpus, mode, what);

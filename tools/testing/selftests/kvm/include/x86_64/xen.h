@@ -582,6 +582,7 @@ static inline u32 xen_count(struct xen_vm *x, int n, u8 vector)
 
 bool xen_irr(struct xen_vm *x, int n, u8 vector);
 void xen_lapic_enable(struct xen_vm *x, int n, bool on);
+void xen_send_msi(struct xen_vm *x, int n, u32 data);
 
 /* For C code in the guest. */
 s64 xen_guest_hcall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
@@ -617,5 +618,24 @@ struct xen_case {
 };
 
 int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr);
+
+/* Cases for callers of all kinds.  A guest in compatibility mode has the 64-bit layout. */
+#define IN_64_BIT(fn)						\
+static void in_64_bit_##fn(void)				\
+{								\
+	fn(XEN_64);						\
+}
+
+#define IN_32_BIT(fn)						\
+static void in_32_bit_##fn(void)				\
+{								\
+	fn(XEN_32);						\
+}
+
+#define IN_COMPAT(fn)						\
+static void in_compat_##fn(void)				\
+{								\
+	fn(XEN_COMPAT);						\
+}
 
 #endif /* SELFTEST_KVM_XEN_H */

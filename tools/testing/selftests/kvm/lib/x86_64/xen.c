@@ -947,6 +947,18 @@ bool xen_irr(struct xen_vm *x, int n, u8 vector)
 	return *(u32 *)&lapic.regs[APIC_IRR + vector / 32 * 0x10] & BIT(vector % 32);
 }
 
+/* An MSI to vCPU @n; @data is its vector and delivery mode. */
+void xen_send_msi(struct xen_vm *x, int n, u32 data)
+{
+	struct kvm_msi msi = {
+		.address_lo = 0xfee00000 | n << 12,
+		.data = data,
+	};
+	int r = __vm_ioctl(x->vm, KVM_SIGNAL_MSI, &msi);
+
+	TEST_ASSERT(r > 0, "KVM_SIGNAL_MSI: %d", r);
+}
+
 /* Software-enable the local APIC from outside, which raises nothing. */
 void xen_lapic_enable(struct xen_vm *x, int n, bool on)
 {
