@@ -532,7 +532,8 @@ static void guest_unmask(struct xen_shared_info64 *info, bool call)
 /* Looks for events only after an upcall. */
 static u64 guest_receive(struct xen_shared_info64 *info, struct xen_cpu *cpu, u64 unused)
 {
-	u32 round, seen = READ_ONCE(cpu->nr);
+	/* The first upcall may have come before this. */
+	u32 round, seen = 0;
 
 	for (round = 0; !READ_ONCE(RACE->stop); round++) {
 		__sync_fetch_and_or(&info->mask[0], BIT_ULL(PORT_A));
