@@ -311,7 +311,7 @@ static void read_races_with_set_clock(void)
 	}
 
 	WRITE_ONCE(race->stop, 1);
-	stop = xen_wait(x, 1, 5000);
+	stop = xen_wait(x, 1, xen_ms(5000));
 	xen_expect(x, 1, stop, XEN_RETURNED);
 	TEST_ASSERT(!xen_result(x, 1), "back by %lu ns", xen_result(x, 1));
 	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
@@ -344,7 +344,7 @@ static void shared_info_does_not_matter(void)
 			xen_set(x, LONG_MODE, long_mode, 1);
 	}
 	WRITE_ONCE(race->stop, 1);
-	stop = xen_wait(x, 1, 5000);
+	stop = xen_wait(x, 1, xen_ms(5000));
 	xen_expect(x, 1, stop, XEN_RETURNED);
 	TEST_ASSERT(!xen_result(x, 1), "back by %lu ns", xen_result(x, 1));
 

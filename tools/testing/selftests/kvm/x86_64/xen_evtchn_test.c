@@ -177,7 +177,7 @@ static void neighbours(struct xen_vm *x, u64 word, u32 port)
 		xen_put_sel(x, 0, 0);
 	}
 	WRITE_ONCE(*stop, 1);
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_result(x, 1), 0);
 }
 
@@ -255,7 +255,7 @@ static void test_cr2_32(void)
 		xen_put_sel(x, 0, 0);
 	}
 	WRITE_ONCE(*stop, 1);
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_result(x, 1), 0);
 }
 
@@ -602,9 +602,9 @@ static void irqfd(enum xen_mode mode)
 	xen_clear_events(x);
 	xen_prepare(x, 1, STEP_HLT);
 	xen_start(x, 1);
-	TEST_ASSERT_EQ(xen_wait(x, 1, 30), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 1, 0), "does not sleep");
 	signal_fd(fd);
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_count(x, 1, XEN_VECTOR), 1);
 
 	xen_clear_events(x);
@@ -1116,7 +1116,7 @@ static void test_race_receive(void)
 		xen_sleep_ms(1);
 	assert_state(x, 1, A, false, 0, 0);
 	*(u64 *)xen_hva(x, XEN_SPARE + 8) = 1;
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT(xen_result(x, 1), "never received");
 }
 
@@ -1216,13 +1216,13 @@ static void test_end_busy(void)
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
 	set_route(x, A + 1, 1);
 	busy_fd = set_irqfd(x);
-	xen_set_timer(x, 2, 100, xen_now(x) + RACE_MS * NSEC_PER_MSEC);
+	xen_set_timer(x, 2, 100, xen_in_ms(x, RACE_MS));
 	xen_hcall_start(x, 2, HCALL_SCHED, SCHEDOP_POLL,
 			xen_put_poll(x, 2, 0, 1, (const u32[]) { 1000 }));
 	start_sender(&sender, x, A);
 	race_start(&race, x, send_both);
 	race_start(&irq, x, signal_busy_fd);
-	TEST_ASSERT_EQ(xen_wait(x, 2, RACE_MS / 4), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 2, RACE_MS / 4), "does not poll");
 }
 
 static u64 stat(struct xen_vm *x, const char *name)

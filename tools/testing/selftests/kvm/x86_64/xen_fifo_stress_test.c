@@ -49,7 +49,7 @@ enum { BY_GUEST, BY_VMM, BY_IRQFD, BY_TIMER, NR_SOURCES };
 #define GSI(event)		(32 + (event) - EVENT(BY_IRQFD, 0, 0))
 
 /* Without any progress for so long, an event is lost. */
-#define LOST_MS			20000
+#define LOST_MS			xen_ms(20000)
 /* However slow the machine, a call that takes longer does not end by itself. */
 #define LATE_NS			(2000 * NSEC_PER_MSEC)
 

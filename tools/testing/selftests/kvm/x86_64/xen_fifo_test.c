@@ -31,7 +31,7 @@
 #define HIGHEST		(XEN_FIFO_NR_PORTS - 1)
 
 #define QUIET_MS	50
-#define PROMPT_MS	10000
+#define PROMPT_MS	xen_ms(10000)
 
 /* Where KVM looks for memory that goes away: the same as at XEN_FIFO_BASE. */
 #define ALIAS_SLOT	(XEN_FIFO_SLOT + 1)
@@ -625,7 +625,7 @@ static void poll_start(struct fifo *f, int n, u32 port, u64 timeout)
 
 static void poll_blocks(struct fifo *f, int n)
 {
-	TEST_ASSERT(xen_wait(f->x, n, QUIET_MS) == XEN_RUNNING_YET, "vCPU %d does not poll", n);
+	TEST_ASSERT(xen_sleeps(f->x, n, QUIET_MS), "vCPU %d does not poll", n);
 }
 
 static void poll_returns(struct fifo *f, int n)
@@ -2185,7 +2185,7 @@ static void page_out(u64 page, bool halted)
 		if (halted) {
 			xen_prepare(f->x, 0, STEP_HLT);
 			xen_start(f->x, 0);
-			TEST_ASSERT_EQ(xen_wait(f->x, 0, 20), XEN_RUNNING_YET);
+			TEST_ASSERT(xen_sleeps(f->x, 0, 0), "does not sleep");
 		}
 		for (i = 0; i < 6; i++) {
 			if (i == round)

@@ -29,7 +29,7 @@
 
 #define VM_MS			1000
 #define KICK_MS			20	/* a slow machine needs some for a signal */
-#define HANG_MS			30000
+#define HANG_MS			xen_ms(30000)
 
 #define HCALL_MEMORY		12
 #define HCALL_MULTICALL		13

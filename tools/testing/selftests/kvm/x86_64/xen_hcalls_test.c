@@ -43,7 +43,7 @@
 #define UPTIME		(1000 * SEC)
 #define CLOCK_ERROR_NS	20000
 
-#define PROMPT_MS	5000
+#define PROMPT_MS	xen_ms(5000)
 #define QUIET_MS	150
 #define RACE_MS		2000
 
@@ -398,7 +398,7 @@ static void unmask_for_other_vcpu(enum xen_mode mode, u32 what, u8 vector)
 	put_port_state(x, PORT_B, true, true);
 	xen_prepare(x, 1, STEP_HLT);
 	xen_start(x, 1);
-	TEST_ASSERT_EQ(xen_wait(x, 1, QUIET_MS), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 1, QUIET_MS), "does not sleep");
 	TEST_ASSERT_EQ(unmask(x, 0, PORT_B), 0);
 	xen_expect(x, 1, xen_wait(x, 1, PROMPT_MS), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_count(x, 1, vector), 1);
@@ -498,7 +498,7 @@ static void unmask_and_poll(void)
 	put_port_state(x, PORT_A, true, true);
 	put_port_state(x, PORT_B, true, false);
 	xen_hcall_start(x, 1, HCALL_SCHED, SCHEDOP_POLL, xen_put_poll(x, 1, 0, 2, list));
-	TEST_ASSERT_EQ(xen_wait(x, 1, QUIET_MS), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 1, QUIET_MS), "does not poll");
 	TEST_ASSERT_EQ(unmask(x, 0, PORT_A), 0);
 	TEST_ASSERT_EQ(unmask(x, 0, PORT_B), 0);
 	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
@@ -750,7 +750,7 @@ IN_32_BIT(status_read_only)
 #define MIN_PERIOD	MSEC
 #define MAX_PERIOD	0x3fffffffffffffffULL
 #define PERIOD		(20 * MSEC)
-#define COUNT_MS	400
+#define COUNT_MS	xen_ms(400)
 
 static s64 set_periodic(struct xen_vm *x, int n, int target, u64 period)
 {
@@ -981,7 +981,7 @@ static void periodic_of_other_vcpu(void)
 /* Asleep in the kernel for more than two periods, then woken by an event. */
 static void periodic_asleep(struct xen_vm *x, u64 op)
 {
-	u64 period = 400 * MSEC, resumed, fires;
+	u64 period = xen_ms(400) * MSEC, resumed, fires;
 	u32 port = PORT_OTHER;
 
 	TEST_ASSERT_EQ(set_periodic(x, 0, 0, period), 0);
@@ -993,7 +993,7 @@ static void periodic_asleep(struct xen_vm *x, u64 op)
 		xen_prepare_hcall(x, 0, HCALL_SCHED,
 				  (u64[6]) { op, xen_put_poll(x, 0, 0, 1, &port) });
 	xen_start(x, 0);
-	TEST_ASSERT_EQ(xen_wait(x, 0, 1000), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 0, xen_ms(1000)), "does not sleep");
 	TEST_ASSERT(!xen_pending(x, TIMER), "event while asleep");
 
 	resumed = xen_now(x);
@@ -1350,7 +1350,7 @@ static void runstate_of_others(enum xen_mode mode)
 	/* Asleep. */
 	xen_prepare(x, 1, STEP_HLT);
 	xen_start(x, 1);
-	TEST_ASSERT_EQ(xen_wait(x, 1, QUIET_MS), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 1, QUIET_MS), "does not sleep");
 	old = get_runstate(x, 0, 1);
 	TEST_ASSERT_EQ(old.state, XEN_BLOCKED);
 	TEST_ASSERT(old.entry >= UPTIME, "entry %lu", old.entry);
@@ -1586,7 +1586,7 @@ static void block(struct xen_vm *x, int n)
 
 static void still_blocked(struct xen_vm *x, int n, const char *what)
 {
-	TEST_ASSERT(xen_wait(x, n, QUIET_MS) == XEN_RUNNING_YET, "%s ended it", what);
+	TEST_ASSERT(xen_sleeps(x, n, QUIET_MS), "%s ended it", what);
 }
 
 static void starts_blocking(struct xen_vm *x, int n)
@@ -1656,7 +1656,7 @@ static void block_other_upcalls(void)
 	block_returns(x, 1);
 	xen_clear_events(x);
 
-	TEST_ASSERT_EQ(xen_singleshot(x, 1, xen_now(x) + 400 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 1, xen_in_ms(x, 400), 0), 0);
 	starts_blocking(x, 1);
 	block_returns(x, 1);
 	TEST_ASSERT(xen_pending(x, XEN_TIMER_PORT(1)), "no event");

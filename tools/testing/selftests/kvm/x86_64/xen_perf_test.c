@@ -671,7 +671,7 @@ static void send_to_blocked(void)
 	xen_start(x, 1);
 	report("turns_halted", xen_call(x, 0, guest_halt_first, XEN_SHINFO, 1, XEN_CPU(0)),
 	       "ticks");
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 }
 
 static void poll_turns(void)
@@ -693,7 +693,7 @@ static void poll_turns(void)
 	xen_prepare_call(x, 1, guest_poll_second, XEN_SHINFO, poll[1], 0);
 	xen_start(x, 1);
 	report("turns_polling", xen_call(x, 0, guest_poll_first, XEN_SHINFO, poll[0], 0), "ticks");
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 }
 
 static void lateness(void)

@@ -30,7 +30,7 @@
 #define UPTIME		(1000 * NSEC_PER_SEC)
 
 /* Sooner than any timeout here, later than any delay of a slow machine. */
-#define PROMPT_MS	5000
+#define PROMPT_MS	xen_ms(5000)
 #define BLOCKED_MS	150
 #define FAR		(60 * NSEC_PER_SEC)
 
@@ -72,7 +72,7 @@ static void poll_start_at(struct xen_vm *x, int n, u64 addr)
 
 static void poll_blocks(struct xen_vm *x, int n)
 {
-	TEST_ASSERT(xen_wait(x, n, BLOCKED_MS) == XEN_RUNNING_YET, "vCPU %d does not poll", n);
+	TEST_ASSERT(xen_sleeps(x, n, BLOCKED_MS), "vCPU %d does not poll", n);
 }
 
 static void poll_returns(struct xen_vm *x, int n, s32 result)
@@ -673,14 +673,14 @@ static void poll_old_timeout(void)
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
 
 	xen_put_mask(x, PORT_A, true);
-	poll_starts_blocking(x, 0, xen_now(x) + 2 * NSEC_PER_SEC, PORTS(PORT_A));
+	poll_starts_blocking(x, 0, xen_in_ms(x, 2000), PORTS(PORT_A));
 	xen_send(x, PORT_A, 0);
 	poll_returns(x, 0, 0);
 	xen_clear_events(x);
 
 	/* May end early, but does not end late. */
 	poll_start(x, 0, 0, PORTS(PORT_A));
-	xen_wait(x, 0, 2500);
+	xen_wait(x, 0, xen_ms(2500));
 	xen_send(x, PORT_A, 0);
 	poll_returns(x, 0, 0);
 	xen_clear_events(x);
@@ -798,7 +798,7 @@ static void poll_clock_set_back(void)
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
 
 	/* May end early, but must not wait for ever afterwards. */
-	poll_starts_blocking(x, 0, xen_now(x) + 500 * NSEC_PER_MSEC, PORTS(PORT_A));
+	poll_starts_blocking(x, 0, xen_in_ms(x, 500), PORTS(PORT_A));
 	xen_set_now(x, UPTIME - 400 * NSEC_PER_MSEC);
 	poll_returns(x, 0, 0);
 	poll_times_out(x, 0, 30, PORTS(PORT_A));

@@ -24,7 +24,7 @@
 #define SEC		((u64)NSEC_PER_SEC)
 #define UPTIME		(1000 * SEC)
 
-#define PROMPT_MS	10000
+#define PROMPT_MS	xen_ms(10000)
 #define QUIET_MS	60
 #define CLOCK_ERROR_NS	20000
 
@@ -242,7 +242,7 @@ static void event_at(struct xen_vm *x, u32 port, u64 deadline)
 static void clock_and_timer(bool clock_first, enum xen_mode mode)
 {
 	struct xen_vm *x = xen_vm_new(1, mode, XEN_S | XEN_ID);
-	u64 deadline = UPTIME + (clock_first ? 300 : 50) * MSEC;
+	u64 deadline = UPTIME + (clock_first ? xen_ms(300) : 50) * MSEC;
 	enum xen_stop stop;
 
 	if (clock_first)
@@ -284,7 +284,7 @@ static void clock_then_timer_32(void)
 static void clock_stood_still(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S | XEN_ID);
-	u64 deadline = UPTIME + 3 * SEC, clock;
+	u64 deadline = UPTIME + xen_ms(3000) * MSEC, clock;
 
 	xen_set_now(x, UPTIME);
 	xen_window(x, 0);
@@ -335,7 +335,7 @@ static void order_of_qemu(void)
 {
 	static struct saved s;
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S | XEN_ID);
-	u64 deadline = UPTIME + 1500 * MSEC;
+	u64 deadline = UPTIME + xen_ms(1500) * MSEC;
 	struct kvm_xen_exit *exit;
 
 	xen_set_now(x, UPTIME);

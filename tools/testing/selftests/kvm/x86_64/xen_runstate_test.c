@@ -27,7 +27,7 @@
 
 #define PORT		5
 #define SLEEP_MS	60
-#define PROMPT_MS	5000
+#define PROMPT_MS	xen_ms(5000)
 #define WATCH_MS	1000
 #define CLOCK_ERROR_NS	20000
 #define GARBAGE		0xa5

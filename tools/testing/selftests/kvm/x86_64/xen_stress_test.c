@@ -47,7 +47,7 @@ enum { BY_GUEST, BY_VMM, BY_IRQFD, BY_TIMER, NR_SOURCES };
 #define HCALL_PAUSE	127	/* not Xen's: the VMM may use the vCPU's ioctls */
 
 /* Without any progress for so long, an event is lost. */
-#define LOST_MS		20000
+#define LOST_MS		xen_ms(20000)
 
 /*
  * The shared pages, and pages around them that are nobody's.  The guest sees them at

@@ -25,7 +25,7 @@
 #define UPTIME		(1000 * (u64)NSEC_PER_SEC)
 #define MSEC		NSEC_PER_MSEC
 
-#define PROMPT_MS	5000
+#define PROMPT_MS	xen_ms(5000)
 #define QUIET_MS	150
 #define CLOCK_ERROR_NS	20000
 
@@ -190,7 +190,7 @@ IN_32_BIT(singleshot_far)
 static void singleshot_of_other_vcpu(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(2, mode, XEN_T);
-	u64 deadline = xen_now(x) + 500 * MSEC;
+	u64 deadline = xen_in_ms(x, 500);
 	u64 arg;
 
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
@@ -213,9 +213,9 @@ IN_32_BIT(singleshot_of_other_vcpu)
 static void singleshot_moved(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
-	u64 now = xen_now(x), deadline = now + 300 * MSEC;
+	u64 first = xen_in_ms(x, 100), deadline = first + 200 * MSEC;
 
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, now + 100 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, first, 0), 0);
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	TEST_ASSERT_EQ(expires(x, 0), deadline);
 	event_at(x, PORT, deadline);
@@ -237,9 +237,9 @@ IN_32_BIT(singleshot_moved)
 static void moved_then_hlt(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
-	u64 deadline = xen_now(x) + 200 * MSEC;
+	u64 first = xen_in_ms(x, 50), deadline = first + 150 * MSEC;
 
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline - 150 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, first, 0), 0);
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	xen_step(x, 0, STEP_HLT);
 	TEST_ASSERT(xen_now(x) + CLOCK_ERROR_NS >= deadline, "early");
@@ -365,12 +365,13 @@ IN_32_BIT(singleshot_pointers)
 static void singleshot_stop(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+	u64 deadline = xen_in_ms(x, 200);
 
 	TEST_ASSERT_EQ(stop_singleshot(x, XEN_VCPU_ID(0)), 0);
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, xen_now(x) + 200 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	TEST_ASSERT_EQ(stop_singleshot(x, XEN_VCPU_ID(0)), 0);
 	TEST_ASSERT_EQ(expires(x, 0), 0);
-	xen_sleep_ms(200);
+	xen_sleep_until(x, deadline);
 	no_event(x, PORT);
 	TEST_ASSERT_EQ(stop_singleshot(x, XEN_VCPU_ID(0)), 0);
 	xen_vm_free(x);
@@ -452,12 +453,12 @@ static void timer_op(enum xen_mode mode)
 	event_at(x, PORT, deadline);
 	event_was_signalled(x, PORT);
 
-	deadline = xen_now(x) + 200 * MSEC;
+	deadline = xen_in_ms(x, 200);
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, deadline), 0);
 	TEST_ASSERT_EQ(expires(x, 0), deadline);
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, 0), 0);
 	TEST_ASSERT_EQ(expires(x, 0), 0);
-	xen_sleep_ms(200);
+	xen_sleep_until(x, deadline);
 	no_event(x, PORT);
 
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, 1), 0);
@@ -539,19 +540,24 @@ static void timer_op_halves(void)
 static void one_timer(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
-	u64 now = xen_now(x);
+	u64 deadline = xen_in_ms(x, 100);
 
-	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, now + 100 * MSEC), 0);
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, now + 400 * MSEC, 0), 0);
-	event_at(x, PORT, now + 400 * MSEC);
+	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, deadline), 0);
+	deadline += 300 * MSEC;
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	event_at(x, PORT, deadline);
 	event_was_signalled(x, PORT);
 
 	/* And one stops the other's. */
-	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, xen_now(x) + 100 * MSEC), 0);
+	deadline = xen_in_ms(x, 100);
+	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, deadline), 0);
 	TEST_ASSERT_EQ(stop_singleshot(x, XEN_VCPU_ID(0)), 0);
+	xen_sleep_until(x, deadline);
 	no_event(x, PORT);
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, xen_now(x) + 100 * MSEC, 0), 0);
+	deadline = xen_in_ms(x, 100);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, 0), 0);
+	xen_sleep_until(x, deadline);
 	no_event(x, PORT);
 	xen_vm_free(x);
 }
@@ -659,7 +665,7 @@ static void interrupts_guest(void)
 	xen_prepare(x, 0, STEP_SPIN);
 	xen_start(x, 0);
 	event_at(x, PORT, deadline);
-	xen_sleep_ms(QUIET_MS);
+	xen_sleep_ms(xen_ms(QUIET_MS));
 	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
 	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
 	xen_vm_free(x);
@@ -668,7 +674,7 @@ static void interrupts_guest(void)
 static void get_does_not_stop(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
-	u64 deadline = xen_now(x) + 300 * MSEC;
+	u64 deadline = xen_in_ms(x, 300);
 
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	TEST_ASSERT_EQ(expires(x, 0), deadline);
@@ -761,10 +767,11 @@ static void expires_while_remapped(void)
 static void expires_without_shared_info(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
-	u64 deadline = xen_now(x) + 20 * MSEC;
+	u64 deadline = xen_in_ms(x, 100);
 
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	xen_sleep_until(x, deadline);
 	xen_sleep_ms(100);
 	xen_window(x, 0);
 	TEST_ASSERT(!xen_pending(x, PORT), "event in memory that is not shared_info");
@@ -785,7 +792,7 @@ IN_32_BIT(expires_without_shared_info)
 static void expires_without_vcpu_info(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
-	u64 deadline = xen_now(x) + 20 * MSEC;
+	u64 deadline = xen_in_ms(x, 100);
 
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	xen_vcpu_set(x, 0, VCPU_INFO, gpa, KVM_XEN_INVALID_GPA);
@@ -942,10 +949,11 @@ static void set_negative(void)
 static void set_port_0(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 deadline = xen_in_ms(x, 100);
 
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, xen_now(x) + 100 * MSEC, 0), 0);
-	xen_set_timer(x, 0, 0, xen_now(x) + 100 * MSEC);
-	xen_sleep_ms(150);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	xen_set_timer(x, 0, 0, deadline);
+	xen_sleep_until(x, deadline);
 	no_event(x, PORT);
 	no_event(x, 0);
 	TEST_ASSERT_EQ(xen_vcpu_get(x, 0, TIMER, timer.port), 0);
@@ -957,7 +965,7 @@ static void set_port_0(void)
 static void set_other_port(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
-	u64 deadline = xen_now(x) + 200 * MSEC;
+	u64 deadline = xen_in_ms(x, 200);
 
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
 	xen_set_timer(x, 0, PORT_2, expires(x, 0));

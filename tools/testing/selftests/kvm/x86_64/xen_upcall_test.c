@@ -117,7 +117,7 @@ static void level(enum xen_mode mode)
 	TEST_ASSERT(xen_count(x, 0, XEN_VECTOR) >= 3, "came %u times",
 		    xen_count(x, 0, XEN_VECTOR));
 	WRITE_ONCE(xen_cpu(x, 0)->flags, 0);
-	xen_expect(x, 0, xen_wait(x, 0, 5000), XEN_RETURNED);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_flag(x, 0), 0);
 }
 
@@ -167,11 +167,11 @@ static void halt(enum xen_mode mode)
 	xen_clear_events(x);
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
-	TEST_ASSERT_EQ(xen_wait(x, 0, 50), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 0, 0), "does not sleep");
 	xen_send(x, A, 1);
 	TEST_ASSERT_EQ(xen_wait(x, 0, 50), XEN_RUNNING_YET);
 	xen_send(x, A + 1, 0);
-	xen_expect(x, 0, xen_wait(x, 0, 5000), XEN_RETURNED);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
 	assert_count(x, XEN_VECTOR, 1);
 }
 
@@ -196,7 +196,7 @@ static void test_halt_masked(void)
 	xen_send(x, A, 0);
 	TEST_ASSERT_EQ(xen_wait(x, 0, 50), XEN_RUNNING_YET);
 	xen_send(x, B, 0);
-	xen_expect(x, 0, xen_wait(x, 0, 5000), XEN_RETURNED);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
 }
 
 static void test_halt_upcall_mask(void)
@@ -208,7 +208,7 @@ static void test_halt_upcall_mask(void)
 	xen_start(x, 0);
 	xen_sleep_ms(20);
 	xen_send(x, A, 0);
-	xen_expect(x, 0, xen_wait(x, 0, 5000), XEN_RETURNED);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(x->state[0].info->upcall_mask, 0);
 }
 
@@ -304,9 +304,9 @@ static void lapic_vector(enum xen_mode mode)
 	xen_clear_events(x);
 	xen_prepare(x, 1, STEP_HLT);
 	xen_start(x, 1);
-	TEST_ASSERT_EQ(xen_wait(x, 1, 30), XEN_RUNNING_YET);
+	TEST_ASSERT(xen_sleeps(x, 1, 0), "does not sleep");
 	xen_send(x, A, 1);
-	xen_expect(x, 1, xen_wait(x, 1, 5000), XEN_RETURNED);
+	xen_expect(x, 1, xen_wait(x, 1, xen_ms(5000)), XEN_RETURNED);
 	TEST_ASSERT_EQ(xen_count(x, 1, XEN_LAPIC_VECTOR(1)), 1);
 }
 

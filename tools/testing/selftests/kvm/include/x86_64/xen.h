@@ -305,6 +305,7 @@ struct xen_vm {
 		struct xen_vcpu_info64 *info;
 		pthread_t thread;
 		bool started;
+		int stats_fd;		/* while started; its ioctl waits for the vCPU to stop */
 		enum xen_stop stop;
 	} state[XEN_MAX_VCPUS];
 };
@@ -427,6 +428,8 @@ u64 xen_slab_kb(void);
 
 /* The guest clock as the host sees it, and real time. */
 u64 xen_now(struct xen_vm *x);
+u64 xen_in_ms(struct xen_vm *x, u64 ms);
+void xen_sleep_until(struct xen_vm *x, u64 deadline);
 void xen_set_now(struct xen_vm *x, u64 clock);
 u64 xen_real_ns(clockid_t clock);
 void xen_sleep_ms(u64 ms);
@@ -434,12 +437,15 @@ void xen_sleep_ms(u64 ms);
 /*
  * Running the guest.  xen_run() blocks until the vCPU stops; a hang ends with
  * the case's time limit.  xen_start() does it in a thread: xen_wait() gives
- * XEN_RUNNING_YET after @ms milliseconds, xen_stop() interrupts it.
+ * XEN_RUNNING_YET after @ms milliseconds, xen_interrupt() interrupts it.  xen_sleeps()
+ * waits until it sleeps in the kernel, and tells whether it still does not stop after
+ * @ms milliseconds.
  */
 void xen_prepare(struct xen_vm *x, int n, enum xen_step step);
 enum xen_stop xen_run(struct xen_vm *x, int n);
 void xen_start(struct xen_vm *x, int n);
 enum xen_stop xen_wait(struct xen_vm *x, int n, u64 ms);
+bool xen_sleeps(struct xen_vm *x, int n, u64 ms);
 enum xen_stop xen_interrupt(struct xen_vm *x, int n);
 void xen_expect(struct xen_vm *x, int n, enum xen_stop got, enum xen_stop want);
 u64 xen_result(struct xen_vm *x, int n);
@@ -602,7 +608,8 @@ static inline u64 xen_scale(const struct xen_time_info *time, u64 tsc)
 /*
  * The TAP runner.  Options of a test program: -l lists the cases, -t TEXT runs
  * those whose names contain TEXT, -x TEXT skips such (say, what an emulator cannot
- * do), -T SECONDS changes the time limit per case.
+ * do), -T SECONDS changes the time limit per case, -S FACTOR says how much slower than
+ * a usual one the machine is.
  *
  * A test with random in it sets xen_seconds, the budget of all its cases together,
  * which -d SECONDS changes.  Its cases use guest_random_seed, which -s SEED sets, and
@@ -610,6 +617,14 @@ static inline u64 xen_scale(const struct xen_time_info *time, u64 tsc)
  */
 extern u32 xen_seconds;
 u64 xen_case_ms(void);
+
+/* For what has to be done by then, on a usual machine in much less time. */
+extern u32 xen_slower;
+
+static inline u64 xen_ms(u64 ms)
+{
+	return ms * xen_slower;
+}
 
 struct xen_case {
 	const char *name;

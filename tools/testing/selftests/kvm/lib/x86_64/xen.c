@@ -439,9 +439,8 @@ u64 xen_slab_kb(void)
 	return kb;
 }
 
-bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value)
+static bool read_stat(int fd, const char *name, u64 *value)
 {
-	int fd = n < 0 ? vm_get_stats_fd(x->vm) : vcpu_get_stats_fd(x->vcpu[n]);
 	struct kvm_stats_header header;
 	struct kvm_stats_desc *all, *desc;
 	bool found = false;
@@ -456,6 +455,14 @@ bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value)
 			read_stat_data(fd, &header, desc, value, 1);
 	}
 	free(all);
+	return found;
+}
+
+bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value)
+{
+	int fd = n < 0 ? vm_get_stats_fd(x->vm) : vcpu_get_stats_fd(x->vcpu[n]);
+	bool found = read_stat(fd, name, value);
+
 	close(fd);
 	return found;
 }
@@ -489,6 +496,18 @@ void xen_sleep_ms(u64 ms)
 
 	while (nanosleep(&ts, &ts) && errno == EINTR)
 		;
+}
+
+/* A deadline that is not over before a few more steps. */
+u64 xen_in_ms(struct xen_vm *x, u64 ms)
+{
+	return xen_now(x) + xen_ms(ms) * NSEC_PER_MSEC;
+}
+
+void xen_sleep_until(struct xen_vm *x, u64 deadline)
+{
+	while (xen_now(x) < deadline)
+		xen_sleep_ms(1);
 }
 
 /* Running the guest. */
@@ -575,6 +594,7 @@ void xen_start(struct xen_vm *x, int n)
 
 	TEST_ASSERT(args && !state->started, "vCPU %d is already running", n);
 	*args = (struct run_args) { x, n };
+	state->stats_fd = vcpu_get_stats_fd(x->vcpu[n]);
 	TEST_ASSERT(!pthread_create(&state->thread, NULL, run_thread, args), "no thread");
 	state->started = true;
 }
@@ -591,8 +611,20 @@ enum xen_stop xen_wait(struct xen_vm *x, int n, u64 ms)
 	TEST_ASSERT(!err || err == ETIMEDOUT, "cannot join: %s", strerror(err));
 	if (err)
 		return XEN_RUNNING_YET;
+	close(state->stats_fd);
 	state->started = false;
 	return state->stop;
+}
+
+bool xen_sleeps(struct xen_vm *x, int n, u64 ms)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + xen_ms(5000) * NSEC_PER_MSEC;
+	u64 sleeps = 1;
+
+	while (read_stat(x->state[n].stats_fd, "blocking", &sleeps) && !sleeps)
+		if (xen_real_ns(CLOCK_MONOTONIC) > end || xen_wait(x, n, 1) != XEN_RUNNING_YET)
+			return false;
+	return xen_wait(x, n, ms) == XEN_RUNNING_YET;
 }
 
 /* Make a vCPU thread leave KVM_RUN; the vCPU can be started again where it was. */
@@ -603,7 +635,7 @@ enum xen_stop xen_interrupt(struct xen_vm *x, int n)
 
 	WRITE_ONCE(run->immediate_exit, 1);
 	pthread_kill(x->state[n].thread, SIGUSR1);
-	stop = xen_wait(x, n, 5000);
+	stop = xen_wait(x, n, xen_ms(5000));
 	WRITE_ONCE(run->immediate_exit, 0);
 	TEST_ASSERT(stop != XEN_RUNNING_YET, "a signal does not end KVM_RUN");
 	return stop;
@@ -975,6 +1007,7 @@ void xen_lapic_enable(struct xen_vm *x, int n, bool on)
 static char output[16384];
 static int planned;
 u32 xen_seconds;
+u32 xen_slower = 1;
 
 u64 xen_case_ms(void)
 {
@@ -1110,14 +1143,14 @@ static bool matches(const char *name, const char *const *texts)
 
 int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 {
-	int i, opt, limit = 60, nr_not = 0;
+	int i, opt, limit = 0, nr_not = 0;
 	const char *only = "", *not[8] = {};
 	bool list = false;
 	u32 caps;
 
 	if (xen_seconds)
 		guest_random_seed = time(NULL);
-	while ((opt = getopt(argc, argv, "lt:x:T:s:d:")) != -1) {
+	while ((opt = getopt(argc, argv, "lt:x:T:S:s:d:")) != -1) {
 		if (opt == 'l')
 			list = true;
 		else if (opt == 't')
@@ -1126,14 +1159,18 @@ int xen_run_cases(int argc, char *argv[], const struct xen_case *cases, int nr)
 			not[nr_not++] = optarg;
 		else if (opt == 'T')
 			limit = atoi_positive("time limit", optarg);
+		else if (opt == 'S')
+			xen_slower = atoi_positive("factor", optarg);
 		else if (opt == 's' && xen_seconds)
 			guest_random_seed = strtoul(optarg, NULL, 0);
 		else if (opt == 'd' && xen_seconds)
 			xen_seconds = atoi_positive("duration", optarg);
 		else
-			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-x TEXT]... [-T SECONDS]%s\n",
+			ksft_exit_fail_msg("usage: %s [-l] [-t TEXT] [-x TEXT]... [-T SECONDS] [-S FACTOR]%s\n",
 					   argv[0], xen_seconds ? " [-s SEED] [-d SECONDS]" : "");
 	}
+	if (!limit)
+		limit = 60 * xen_slower;
 	for (i = 0; i < nr; i++) {
 		if (!strstr(cases[i].name, only))
 			continue;
