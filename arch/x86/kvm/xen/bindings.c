@@ -198,7 +198,9 @@ void kvm_xen_destroy_bindings(struct kvm *kvm)
  * Implements evtchn_unmask() of Xen's common/event_channel.c for ports of any type, all
  * of which may be unmasked.
  *
- * Context and return value are those of kvm_xen_event_channel_op().
+ * Context: as kvm_xen_event_channel_op().
+ *
+ * Return: whether the call was handled.
  */
 enum kvm_xen_hcall_action kvm_xen_evtchnop_unmask(struct kvm_vcpu *vcpu,
 						  struct kvm_xen_hcall *hc)
@@ -270,7 +272,9 @@ static bool kvm_xen_fill_status(struct kvm *kvm, struct evtchn_status *status)
  *
  * Implements evtchn_status() of Xen's common/event_channel.c for the guest's own ports.
  *
- * Context and return value are those of kvm_xen_event_channel_op().
+ * Context: as kvm_xen_event_channel_op().
+ *
+ * Return: whether the call was handled.
  */
 enum kvm_xen_hcall_action kvm_xen_evtchnop_status(struct kvm_vcpu *vcpu,
 						  struct kvm_xen_hcall *hc)

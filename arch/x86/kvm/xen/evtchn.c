@@ -116,8 +116,9 @@ static __always_inline int kvm_xen_count_and_raise(struct kvm_vcpu *vcpu, u32 po
  * @port: the port
  * @priority: as of __kvm_xen_raise()
  *
- * Context and return value are those of __kvm_xen_raise() that may not sleep, but
- * kvm->srcu need not be held.
+ * Context: as __kvm_xen_raise() that may not sleep, but kvm->srcu need not be held.
+ *
+ * Return: as __kvm_xen_raise().
  */
 int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 {

@@ -849,6 +849,8 @@ static void kvm_xen_fifo_deliver_new(struct kvm *kvm)
  * @kvm: the VM
  *
  * Context: any.
+ *
+ * Return: whether there is.
  */
 bool kvm_xen_fifo_keeps_events(struct kvm *kvm)
 {

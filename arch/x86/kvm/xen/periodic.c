@@ -7,8 +7,9 @@
  *
  * As in Xen's vcpu_periodic_timer_work(), a vCPU gets these events only while it runs,
  * which here means in KVM_RUN and neither halted nor preempted.  When it is about to run
- * again, one that became due meanwhile is raised, and the next one comes a period later.  So the host timer of a vCPU that does not run finds nothing
- * to do, and is started again by kvm_xen_resume_periodic().
+ * again, one that became due meanwhile is raised, and the next one comes a period later.
+ * So the host timer of a vCPU that does not run finds nothing to do, and is started again
+ * by kvm_xen_resume_periodic().
  *
  * Everything is under timer_lock.  Like the one of timer.c, the host timer takes a
  * rwlock_t, so it is not a hard one.

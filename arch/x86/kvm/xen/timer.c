@@ -326,7 +326,9 @@ int kvm_xen_get_timer_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data
  * @vcpu: the caller, whose timer it is
  * @hc: the call
  *
- * Context and return value are those of kvm_xen_vcpu_op().
+ * Context: as kvm_xen_vcpu_op().
+ *
+ * Return: whether the call was handled.
  */
 enum kvm_xen_hcall_action kvm_xen_vcpuop_singleshot(struct kvm_vcpu *vcpu,
 						    struct kvm_xen_hcall *hc)
@@ -353,7 +355,7 @@ enum kvm_xen_hcall_action kvm_xen_vcpuop_singleshot(struct kvm_vcpu *vcpu,
  * @vcpu: the caller
  * @hc: the call
  *
- * Deadline 0 stops the timer.  One that is negative or more than 2^50 ns ahead
+ * Deadline 0 stops the timer.  One that is negative or 2^50 ns or more ahead
  * is replaced by 100 ms from now, as in Xen's do_set_timer_op().
  *
  * Context: @vcpu's thread, kvm->srcu held.

@@ -11,7 +11,7 @@
  *   xen/upcall.c     upcalls
  *   xen/evtchn_2l.c  the 2-level event channel ABI
  *   xen/evtchn_fifo.c  the FIFO event channel ABI
- *   xen/poll.c       SCHEDOP_poll and SCHEDOP_yield
+ *   xen/poll.c       SCHEDOP_poll, SCHEDOP_block and SCHEDOP_yield
  *   xen/timer.c      VIRQ_TIMER, once
  *   xen/periodic.c   VIRQ_TIMER, periodically
  *   xen/runstate.c   runstate accounting
