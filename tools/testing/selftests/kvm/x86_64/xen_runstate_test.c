@@ -28,6 +28,7 @@
 #define PORT		5
 #define SLEEP_MS	60
 #define PROMPT_MS	xen_ms(5000)
+#define SLACK_NS(ms)	(xen_ms(ms) * MSEC)
 #define WATCH_MS	1000
 #define CLOCK_ERROR_NS	20000
 #define GARBAGE		0xa5
@@ -397,11 +398,11 @@ static void preempted(enum xen_mode mode)
 	rs = growth(rs, old);
 
 	TEST_ASSERT(stolen >= 200 * MSEC, "the competitor got only %lu ns", stolen);
-	TEST_ASSERT(rs.time[1] + 5 * MSEC >= stolen, "runnable %lu of %lu ns", rs.time[1],
+	TEST_ASSERT(rs.time[1] + SLACK_NS(5) >= stolen, "runnable %lu of %lu ns", rs.time[1],
 		    stolen);
-	TEST_ASSERT(rs.time[0] + rs.time[1] + MSEC >= stolen + ran, "%lu + %lu of %lu ns",
+	TEST_ASSERT(rs.time[0] + rs.time[1] + SLACK_NS(1) >= stolen + ran, "%lu + %lu of %lu ns",
 		    rs.time[0], rs.time[1], stolen + ran);
-	TEST_ASSERT(rs.time[1] + ran <= elapsed + 20 * MSEC, "runnable %lu, ran %lu of %lu ns",
+	TEST_ASSERT(rs.time[1] + ran <= elapsed + SLACK_NS(20), "runnable %lu, ran %lu of %lu ns",
 		    rs.time[1], ran, elapsed);
 	TEST_ASSERT_EQ(rs.time[2], 0);
 	TEST_ASSERT_EQ(rs.time[3], 0);
@@ -510,7 +511,7 @@ static void sleeps(struct xen_vm *x, struct runstate old)
 	is_sane(x, rs);
 	TEST_ASSERT_EQ(rs.state, XEN_RUNNING);
 	rs = growth(rs, old);
-	TEST_ASSERT(rs.time[XEN_BLOCKED] + MSEC >= blocked, "blocked for %lu of %lu ns",
+	TEST_ASSERT(rs.time[XEN_BLOCKED] + SLACK_NS(1) >= blocked, "blocked for %lu of %lu ns",
 		    rs.time[XEN_BLOCKED], blocked);
 	TEST_ASSERT_EQ(rs.time[XEN_OFFLINE], 0);
 }
