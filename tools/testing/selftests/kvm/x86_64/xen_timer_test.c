@@ -26,6 +26,7 @@
 #define MSEC		NSEC_PER_MSEC
 
 #define PROMPT_MS	xen_ms(5000)
+#define FAR		(300 * (u64)NSEC_PER_SEC)
 #define QUIET_MS	150
 #define CLOCK_ERROR_NS	20000
 
@@ -222,7 +223,7 @@ static void singleshot_moved(enum xen_mode mode)
 	event_was_signalled(x, PORT);
 
 	deadline = xen_now(x) + 100 * MSEC;
-	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline + 1000 * MSEC, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline + FAR, 0), 0);
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, deadline), 0);
 	event_at(x, PORT, deadline);
 	event_was_signalled(x, PORT);
@@ -232,6 +233,40 @@ static void singleshot_moved(enum xen_mode mode)
 
 IN_64_BIT(singleshot_moved)
 IN_32_BIT(singleshot_moved)
+
+static u64 guest_moves_timer(u64 first, u64 deadline, u64 unused)
+{
+	u64 *pending = (void *)(XEN_SHINFO + 0x800);
+
+	GUEST_ASSERT_EQ(xen_guest_hcall(HCALL_SET_TIMER, first, 0, 0, 0, 0, 0), 0);
+	GUEST_ASSERT_EQ(xen_guest_hcall(HCALL_SET_TIMER, deadline, 0, 0, 0, 0, 0), 0);
+	while (!READ_ONCE(*pending))
+		cpu_relax();
+	return 0;
+}
+
+/* To and fro, by a vCPU that does not sleep or leave the kernel meanwhile. */
+static void moved_while_running(void)
+{
+	/* From the one to the other, relative to a time that is near. */
+	static const u64 moves[][2] = { { 0, 200 * MSEC }, { 200 * MSEC, 0 }, { FAR, 0 } };
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 near;
+	int i;
+
+	xen_put_mask(x, PORT, true);
+	x->state[0].irqs = true;
+	for (i = 0; i < ARRAY_SIZE(moves); i++) {
+		near = xen_in_ms(x, 200);
+		xen_prepare_call(x, 0, guest_moves_timer, near + moves[i][0],
+				 near + moves[i][1], 0);
+		xen_start(x, 0);
+		event_at(x, PORT, near + moves[i][1]);
+		xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+		xen_clear_events(x);
+	}
+	xen_vm_free(x);
+}
 
 /* A vCPU that sleeps meanwhile; the old deadline does not end its sleep. */
 static void moved_then_hlt(void)
@@ -302,7 +337,7 @@ static void singleshot_of_no_vcpu(enum xen_mode mode)
 {
 	static const u32 ids[] = { 77, XEN_VCPU_ID(2), -1U };
 	struct xen_vm *x = timer_vm(2, mode, XEN_T & ~XEN_ID);
-	u64 deadline = xen_now(x) + 300 * (u64)NSEC_PER_SEC;
+	u64 deadline = xen_now(x) + FAR;
 	int i;
 
 	/* The other vCPU has no id. */
@@ -327,7 +362,7 @@ static void singleshot_pointers(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
 	u64 size = mode == XEN_64 ? 16 : 12;
-	u64 deadline = xen_now(x) + 300 * (u64)NSEC_PER_SEC;
+	u64 deadline = xen_now(x) + FAR;
 	u64 bad[] = { XEN_HOLE, XEN_HOLE - size + 1, XEN_HOLE - 1 };
 	int i;
 
@@ -522,7 +557,7 @@ IN_32_BIT(timer_op_huge)
 static void timer_op_halves(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_32, XEN_T);
-	u64 deadline = xen_now(x) + 300 * (u64)NSEC_PER_SEC;
+	u64 deadline = xen_now(x) + FAR;
 	u64 before;
 
 	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_SET_TIMER, (u32)deadline, deadline >> 32, -1U), 0);
@@ -1035,6 +1070,7 @@ static const struct xen_case cases[] = {
 	{ "VO1: two vCPUs", two_timers },
 	{ "VO1: moved to and fro", in_64_bit_singleshot_moved },
 	{ "VO1: moved to and fro, 32-bit", in_32_bit_singleshot_moved },
+	{ "VO1 TO1: moved by a vCPU that runs on", moved_while_running },
 	{ "VO1 TM3: moved, then HLT", moved_then_hlt },
 	{ "VO1: moved across a change of the clock", moved_across_clock_change },
 	{ "VO8 DT9 M9: timer of no vCPU", in_64_bit_singleshot_of_no_vcpu },
