@@ -8,7 +8,7 @@
 #   FILES='x y'       these kernel files (refresh, discard)
 
 KERNEL ?= ours
-export KERNEL OUTER TESTS BEDS LINUX_SOURCE
+export KERNEL OUTER TESTS BEDS LINUX_SOURCE DEB_KERNEL
 .DEFAULT_GOAL := help
 # One front door at a time; each uses all processors by itself.
 .NOTPARALLEL:
@@ -91,6 +91,15 @@ kernel-%: setup
 .PHONY: selftests
 selftests: setup
 	@harness/selftests
+
+#: make deb             the KVM modules as a package for one of Debian's kernels 6.12:
+#:                      DEB_KERNEL=6.12.x+deb13-amd64, or the newest
+#: make check-deb       install it into a Debian image, boot that, test, remove it
+.PHONY: deb check-deb
+deb: setup
+	@harness/deb $(DEB)
+check-deb: setup
+	@harness/check-deb
 
 #: make refresh         write what was edited in build/linux to its .patch files;
 #:                      FILES=arch/x86/kvm/irq.c starts a new edit
