@@ -52,6 +52,18 @@ check-stock check-debug check-rt: check-%: setup
 check-builds check-base: setup
 	@harness/$@
 
+#: make series          a patch series against the package's source, by subject, in
+#:                      build/series: mails (git), and for Debian's kernel (quilt)
+.PHONY: series
+series: setup
+	@harness/series
+
+#: make check-series    is it clean, does it apply, and build after each patch?
+#:                      BUILDS=no leaves out the builds
+.PHONY: check-series
+check-series: setup
+	@harness/check-series
+
 #: make check-all       all of these checks, and the sum
 .PHONY: check-all
 check-all:
