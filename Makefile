@@ -109,7 +109,7 @@ selftests: setup
 #: make check-deb       install it into a Debian image, boot that, test, remove it
 .PHONY: deb check-deb
 deb: setup
-	@harness/deb $(DEB)
+	@harness/deb
 check-deb: setup
 	@harness/check-deb
 
