@@ -75,6 +75,11 @@ static struct xen_vm *new_vm(int nr_vcpus)
 	return x;
 }
 
+static void opt_in_to_fifo(struct xen_vm *x)
+{
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | FIFO, XEN_HCALL_MSR);
+}
+
 /* ---- in the guest ------------------------------------------------------- */
 
 static u64 guest_cpuid(u64 unused, u64 unused2, u64 unused3)
@@ -580,8 +585,7 @@ static struct xen_vm *new_events_vm(int nr, bool fifo, u64 *events)
 	if (fifo) {
 		if (!(kvm_check_cap(KVM_CAP_XEN_HVM) & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO))
 			ksft_exit_skip("no FIFO event channels\n");
-		xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | SEND |
-			   KVM_XEN_HVM_CONFIG_EVTCHN_FIFO, XEN_HCALL_MSR);
+		opt_in_to_fifo(x);
 		words = vm_vaddr_alloc_pages(x->vm, 4);
 		e->words = (void *)words;
 		e->control = (void *)vm_vaddr_alloc_page(x->vm);
@@ -797,8 +801,7 @@ static struct xen_vm *new_vm_with_fifo(void)
 {
 	struct xen_vm *x = new_vm(1);
 
-	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | SEND |
-		   KVM_XEN_HVM_CONFIG_EVTCHN_FIFO, XEN_HCALL_MSR);
+	opt_in_to_fifo(x);
 	return x;
 }
 
