@@ -19,7 +19,7 @@
 
 /* The largest port number of a guest with either ABI, plus one. */
 #define KVM_XEN_2L_NR_PORTS	4096
-#define KVM_XEN_FIFO_NR_PORTS	(1U << 17)
+#define KVM_XEN_FIFO_NR_PORTS	131072U
 
 /* How many targets of events are remembered for each VM. */
 #define KVM_XEN_NR_TARGETS	16

@@ -25,7 +25,7 @@
 /* In a binding, the priority that stands for the default one. */
 #define KVM_XEN_BINDING_2LEVEL		(EVTCHN_FIFO_PRIORITY_MIN + 1)
 
-static_assert(KVM_XEN_BINDING_VCPU_ID >= KVM_MAX_VCPU_IDS - 1);
+static_assert(KVM_XEN_BINDING_VCPU_ID + 1 >= KVM_MAX_VCPU_IDS);
 
 struct kvm_xen_binding_page {
 	u32 binding[KVM_XEN_BINDINGS_PER_PAGE];

@@ -55,7 +55,7 @@ static_assert(sizeof(struct evtchn_fifo_control_block) == 72);
 static_assert(offsetof(struct evtchn_fifo_control_block, head) == 8);
 
 struct kvm_xen_fifo_queue {
-	spinlock_t lock;
+	spinlock_t lock;	/* protects tail, and the link of the word that it names */
 	u32 tail;		/* the last port appended; 0: none, or forgotten */
 };
 
@@ -92,8 +92,8 @@ struct kvm_xen_fifo_port {
  * @ports: by number
  */
 struct kvm_xen_fifo {
-	struct mutex deliver_lock;
-	spinlock_t kept_lock;
+	struct mutex deliver_lock;	/* serializes those who raise kept events */
+	spinlock_t kept_lock;		/* protects what follows */
 	u32 first_kept;
 	u32 last_kept;
 	u32 nr_kept;

@@ -281,7 +281,7 @@ static __always_inline fastpath_t kvm_xen_version_fastpath(struct kvm_vcpu *vcpu
 
 /* Not inlined, for what would have to be saved on the stack for it. */
 static noinline fastpath_t kvm_xen_call_fastpath(struct kvm_vcpu *vcpu, kvm_xen_hcall_fn fn,
-					bool longmode)
+						 bool longmode)
 {
 	struct kvm_xen_hcall *hc = &vcpu->arch.xen.hcall;
 	fastpath_t ret = EXIT_FASTPATH_NONE;

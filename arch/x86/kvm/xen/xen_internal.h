@@ -131,6 +131,7 @@ static inline void kvm_xen_choose_abi(struct kvm *kvm)
 	const struct kvm_xen_abi *abis = kvm->arch.xen.evtchn_fifo ? kvm_xen_abi_fifo :
 								     kvm_xen_abi_2l;
 
+	/* Pairs with kvm_xen_abi(). */
 	smp_store_release(&kvm->arch.xen.abi, &abis[kvm->arch.xen.long_mode]);
 }
 
