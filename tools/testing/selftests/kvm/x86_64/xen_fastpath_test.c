@@ -456,8 +456,8 @@ static u32 *new_memory(u32 port)
 
 static void sent(struct xen_vm *x, u32 port, u32 fast)
 {
-	EXPECT_CALLS(x, fast, 1, TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND,
-						       ELSEWHERE), 0));
+	EXPECT_CALLS(x, fast, 1,
+		     TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, ELSEWHERE), 0));
 	TEST_ASSERT(xen_pending(x, port), "port %u is not pending", port);
 	xen_clear_events(x);
 }
@@ -570,7 +570,8 @@ static void test_pae(void)
 	sregs.cr0 |= X86_CR0_PG;
 	vcpu_sregs_set(x->vcpu[0], &sregs);
 
-	EXPECT_CALLS(x, 1, 1, TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, XENVER_VERSION), VERSION));
+	EXPECT_CALLS(x, 1, 1,
+		     TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, XENVER_VERSION), VERSION));
 	EXPECT_CALLS(x, 0, 1, TEST_ASSERT_EQ(send(x, A), 0));
 	TEST_ASSERT(xen_pending(x, A), "the port is not pending");
 }

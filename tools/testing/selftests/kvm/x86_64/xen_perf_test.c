@@ -505,7 +505,7 @@ static void deliver(struct events *e, u64 nr)
 	u32 port;
 
 	for (port = 1; port <= nr; port++) {
-		*(volatile u32 *)XEN_ARG(0) = port;
+		WRITE_ONCE(*(u32 *)XEN_ARG(0), port);
 		xen_guest_hcall(HCALL_EVTCHN, EVTCHNOP_SEND, XEN_ARG(0), 0, 0, 0, 0);
 	}
 	WRITE_ONCE(e->info->vcpu_info[0].upcall_pending, 0);
