@@ -422,7 +422,9 @@ static void upcalls(void *fn, u32 windows_each)
 	xen_call(x, 0, fn, XEN_SHINFO, XEN_CPU(0), 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), NR_UPCALLS);
 	windows = stat(x, "irq_window_exits") - windows;
-	TEST_ASSERT(windows >= NR_UPCALLS * windows_each, "%lu windows", windows);
+	/* Now and then an interrupt of the host makes the guest exit instead. */
+	TEST_ASSERT(windows + NR_UPCALLS / 5 >= NR_UPCALLS * windows_each, "%lu windows",
+		    windows);
 	/* Not once for each; now and then the host has something to do. */
 	looks = stat(x, "req_event") - looks;
 	TEST_ASSERT(looks < NR_UPCALLS / 2, "looked for events %lu times", looks);
