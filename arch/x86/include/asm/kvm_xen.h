@@ -190,12 +190,13 @@ struct kvm_vcpu_xen {
 	 */
 	gpa_t runstate_gpa;
 	seqcount_t runstate_seq;
-	atomic64_t runstate_told;	/* until when others were told what it did */
+	atomic64_t runstate_told;	/* until when guests were told what it did */
 	u32 runstate;
 	bool runstate_auto_blocked;
 	bool runstate_writing;
 	u64 runstate_entry_time;
 	u64 runstate_times[4];
+	u64 runstate_stolen;		/* since runstate_entry_time, known so far */
 	struct task_struct *run_delay_task;	/* compared, never followed */
 	u64 run_delay;
 };

@@ -93,18 +93,39 @@ static bool kvm_xen_copy_to_area(struct kvm_xen_runstate_area *area, unsigned in
 struct kvm_xen_runstate {
 	u32 state;
 	u64 entry_time;
+	u64 stolen;
 	u64 times[4];
 };
 
-static void kvm_xen_read_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs)
+/*
+ * Note that a guest is told now what the vCPU did until now, before it is read: who
+ * changes it has seen the note, or makes this be read again.
+ */
+static u64 kvm_xen_tell_runstate(struct kvm_vcpu *vcpu)
+{
+	atomic64_t *told = &vcpu->arch.xen.runstate_told;
+	s64 now = kvm_xen_guest_now(vcpu, NULL);
+	s64 old = atomic64_read(told);
+
+	while (old < now && !atomic64_try_cmpxchg(told, &old, now))
+		;
+	/* Pairs with that in kvm_xen_begin_runstate(). */
+	smp_mb();
+	return now;
+}
+
+static void kvm_xen_read_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs, u64 *told)
 {
 	unsigned int seq;
 
 	do {
 		seq = read_seqcount_begin(&vcpu->arch.xen.runstate_seq);
+		if (told)
+			*told = kvm_xen_tell_runstate(vcpu);
 		rs->entry_time = vcpu->arch.xen.runstate_entry_time;
 		/* A vCPU that never ran is offline. */
 		rs->state = rs->entry_time ? vcpu->arch.xen.runstate : RUNSTATE_offline;
+		rs->stolen = vcpu->arch.xen.runstate_stolen;
 		memcpy(rs->times, vcpu->arch.xen.runstate_times, sizeof(rs->times));
 	} while (read_seqcount_retry(&vcpu->arch.xen.runstate_seq, seq));
 }
@@ -141,7 +162,7 @@ static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	if (atomic && area.nr_parts > 1)
 		return false;
 
-	kvm_xen_read_runstate(vcpu, &rs);
+	kvm_xen_read_runstate(vcpu, &rs, NULL);
 	if (flag)
 		rs.entry_time |= XEN_RUNSTATE_UPDATE;
 	kvm_xen_fill_runstate(&rs, abi->runstate_entry, buf);
@@ -199,57 +220,65 @@ static s64 kvm_xen_run_delay(struct kvm_vcpu *vcpu)
 	return delay;
 }
 
-/*
- * How much of the time until @now was stolen, given that the thread waited for
- * @run_delay.  What another vCPU was told to be time of the state stays so, see
- * kvm_xen_extrapolate_runstate(): what the guest reads never decreases.
- */
-static s64 kvm_xen_stolen(struct kvm_vcpu *vcpu, s64 run_delay, u64 entry_time, u64 now)
+/* Add @delta spent in @state, @stolen of it waiting for a CPU. */
+static void kvm_xen_add_runstate_time(u64 *times, u32 state, s64 delta, s64 stolen)
 {
-	s64 told = atomic64_read(&vcpu->arch.xen.runstate_told);
-	s64 most = now - max_t(s64, entry_time, told);
-
-	return clamp(run_delay, 0, max(most, 0));
+	stolen = min(stolen, delta);
+	times[RUNSTATE_runnable] += stolen;
+	times[state] += delta - stolen;
 }
 
 /*
- * Account the time until now to the current state, and enter @state.
+ * Begin to change the runstate, as of the time returned: no guest was told about a
+ * later one, see kvm_xen_tell_runstate().
  *
  * While the vCPU is supposed to run, or woke up from a sleep in the kernel, its
- * thread may have waited for a CPU without KVM being told: that is stolen time.
+ * thread may have waited for a CPU without KVM being told: that is stolen time.  But
+ * time that a guest was told about remains what it was said to be: what it reads never
+ * decreases.
  */
+static u64 kvm_xen_begin_runstate(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vcpu_xen *xen = &vcpu->arch.xen;
+	s64 run_delay = kvm_xen_run_delay(vcpu);
+	s64 since;
+	u64 now;
+
+	raw_write_seqcount_begin(&xen->runstate_seq);
+	/* Pairs with that in kvm_xen_tell_runstate(). */
+	smp_mb();
+	now = kvm_xen_guest_now(vcpu, NULL);
+	if (!xen->runstate_entry_time)
+		xen->runstate = RUNSTATE_offline;
+
+	since = max_t(s64, xen->runstate_entry_time, atomic64_read(&xen->runstate_told));
+	if (xen->runstate == RUNSTATE_running || xen->runstate_auto_blocked)
+		xen->runstate_stolen += clamp(run_delay, 0, max((s64)now - since, 0));
+	return now;
+}
+
+/* Account the time until now to the current state, and enter @state. */
 static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto_blocked)
 {
 	struct kvm_vcpu_xen *xen = &vcpu->arch.xen;
-	s64 run_delay, delta;
+	s64 delta;
 	u64 now;
 
 	lockdep_assert_held(&vcpu->mutex);
 	guard(preempt)();
 
-	now = kvm_xen_guest_now(vcpu, NULL);
-	run_delay = kvm_xen_run_delay(vcpu);
-	delta = now - xen->runstate_entry_time;
-
-	raw_write_seqcount_begin(&xen->runstate_seq);
-	/* Pairs with that in kvm_xen_extrapolate_runstate(). */
-	smp_mb();
-	if (!xen->runstate_entry_time)
-		xen->runstate = RUNSTATE_offline;
-
+	now = kvm_xen_begin_runstate(vcpu);
 	/* If the clock was set back, its time was accounted for before. */
+	delta = now - xen->runstate_entry_time;
 	if (delta > 0) {
-		if (xen->runstate == RUNSTATE_running || xen->runstate_auto_blocked) {
-			run_delay = kvm_xen_stolen(vcpu, run_delay, xen->runstate_entry_time, now);
-			xen->runstate_times[RUNSTATE_runnable] += run_delay;
-			delta -= run_delay;
-		}
-		xen->runstate_times[xen->runstate] += delta;
+		kvm_xen_add_runstate_time(xen->runstate_times, xen->runstate, delta,
+					  xen->runstate_stolen);
 		xen->runstate_entry_time = now;
 	}
 
 	WRITE_ONCE(xen->runstate, state);
 	xen->runstate_auto_blocked = auto_blocked;
+	xen->runstate_stolen = 0;
 	raw_write_seqcount_end(&xen->runstate_seq);
 }
 
@@ -351,6 +380,7 @@ static int kvm_xen_set_runstate_data(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_
 	raw_write_seqcount_begin(&xen->runstate_seq);
 	WRITE_ONCE(xen->runstate, data->u.runstate.state);
 	xen->runstate_auto_blocked = false;
+	xen->runstate_stolen = 0;
 	xen->runstate_entry_time = data->u.runstate.state_entry_time;
 	xen->runstate_times[RUNSTATE_running] = data->u.runstate.time_running;
 	xen->runstate_times[RUNSTATE_runnable] = data->u.runstate.time_runnable;
@@ -449,34 +479,24 @@ int kvm_xen_get_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 
 /*
  * Read the runstate of @target, with times as of now, as kvm_xen_account_runstate() will
- * account for them.
- *
- * How long the thread of another vCPU waited for a CPU is not known here.  So all the
- * time counts for the state that it is in, and that is noted before the state is read:
- * who changes it meanwhile has read the note, or makes this read the state again.
+ * account for them.  How long its thread waited for a CPU only itself can say.
  */
 static void kvm_xen_extrapolate_runstate(struct kvm_vcpu *target, struct kvm_xen_runstate *rs)
 {
-	struct kvm_vcpu_xen *xen = &target->arch.xen;
 	bool own = target == kvm_get_running_vcpu();
-	u64 now = kvm_xen_guest_now(target, NULL);
-	s64 told, delta, stolen = 0;
+	u64 now;
 
-	told = atomic64_read(&xen->runstate_told);
-	while (!own && told < (s64)now &&
-	       !atomic64_try_cmpxchg(&xen->runstate_told, &told, now))
-		;
-	/* Pairs with that in kvm_xen_account_runstate(). */
-	smp_mb();
-	kvm_xen_read_runstate(target, rs);
+	/* It must not wait again between what it says and what it is told. */
+	guard(preempt)();
 
-	delta = max_t(s64, now - rs->entry_time, 0);
-	if (own && rs->state == RUNSTATE_running && xen->run_delay_task == current)
-		stolen = kvm_xen_stolen(target, current->sched_info.run_delay - xen->run_delay,
-					rs->entry_time, now);
+	if (own) {
+		kvm_xen_begin_runstate(target);
+		raw_write_seqcount_end(&target->arch.xen.runstate_seq);
+	}
 
-	rs->times[RUNSTATE_runnable] += stolen;
-	rs->times[rs->state] += delta - stolen;
+	kvm_xen_read_runstate(target, rs, &now);
+	kvm_xen_add_runstate_time(rs->times, rs->state, max_t(s64, now - rs->entry_time, 0),
+				  rs->stolen);
 	/* It may have been preempted on the way here; to itself, a vCPU always runs. */
 	if (own)
 		rs->state = RUNSTATE_running;
