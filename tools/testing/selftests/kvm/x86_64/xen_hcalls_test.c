@@ -1300,7 +1300,7 @@ IN_32_BIT(runstate_fault)
 static u64 guest_own_runstate(struct xen_runstate64 *info, struct xen_time_info *time, u64 rounds)
 {
 	struct xen_runstate64 *area = (void *)XEN_RUNSTATE;
-	u64 entry, before, after, sum, same = 0;
+	u64 entry, before, after, sum, times[4], same = 0;
 
 	while (rounds--) {
 		entry = READ_ONCE(area->entry_time);
@@ -1308,6 +1308,8 @@ static u64 guest_own_runstate(struct xen_runstate64 *info, struct xen_time_info 
 		GUEST_ASSERT_EQ(xen_guest_hcall(HCALL_VCPU, VCPUOP_GET_RUNSTATE, XEN_VCPU_ID(0),
 						(u64)info, 0, 0, 0), 0);
 		after = xen_guest_now(time);
+		memcpy(times, area->time, sizeof(times));
+		barrier();
 		/* Was it preempted? */
 		if (READ_ONCE(area->entry_time) != entry)
 			continue;
@@ -1316,9 +1318,9 @@ static u64 guest_own_runstate(struct xen_runstate64 *info, struct xen_time_info 
 		GUEST_ASSERT_EQ(info->entry_time, entry);
 		sum = info->time[0] + info->time[1] + info->time[2] + info->time[3];
 		GUEST_ASSERT(before <= sum + 1 && sum <= after + 1);
-		GUEST_ASSERT_EQ(info->time[XEN_BLOCKED], area->time[XEN_BLOCKED]);
-		GUEST_ASSERT_EQ(info->time[XEN_OFFLINE], area->time[XEN_OFFLINE]);
-		GUEST_ASSERT(info->time[XEN_RUNNING] >= area->time[XEN_RUNNING]);
+		GUEST_ASSERT_EQ(info->time[XEN_BLOCKED], times[XEN_BLOCKED]);
+		GUEST_ASSERT_EQ(info->time[XEN_OFFLINE], times[XEN_OFFLINE]);
+		GUEST_ASSERT(info->time[XEN_RUNNING] >= times[XEN_RUNNING]);
 	}
 	return same;
 }
@@ -1508,24 +1510,30 @@ static void live_for_a_while(struct xen_vm *x, struct watch *w)
 	}
 }
 
-static void start_watching(struct xen_vm *x, int target, u32 nr_values)
+static u64 watch_gva(int n)
 {
-	x->state[0].irqs = true;
-	xen_prepare_call(x, 0, guest_watch, XEN_SPARE, XEN_VCPU_ID(target), nr_values);
-	xen_start(x, 0);
+	return XEN_SPARE + n * sizeof(struct watch);
 }
 
-static void stop_watching(struct xen_vm *x, u32 states)
+/* vCPU @n watches @target. */
+static void start_watching(struct xen_vm *x, int n, int target, u32 nr_values)
 {
-	struct watch *w = xen_hva(x, XEN_SPARE);
+	x->state[n].irqs = true;
+	xen_prepare_call(x, n, guest_watch, watch_gva(n), XEN_VCPU_ID(target), nr_values);
+	xen_start(x, n);
+}
+
+static struct watch *stop_watching(struct xen_vm *x, int n, u32 states)
+{
+	struct watch *w = xen_hva(x, watch_gva(n));
 
 	WRITE_ONCE(w->stop, 1);
-	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	xen_expect(x, n, xen_wait(x, n, PROMPT_MS), XEN_RETURNED);
 	TEST_ASSERT(!w->bad, "value %d went back by %lu ns after %u reads", w->bad - 1,
-		    xen_result(x, 0), w->reads);
+		    xen_result(x, n), w->reads);
 	TEST_ASSERT(w->reads > 20 && (w->states & states) == states, "%u reads, states 0x%x",
 		    w->reads, w->states);
-	xen_vm_free(x);
+	return w;
 }
 
 static void runstate_monotonic(void)
@@ -1533,9 +1541,10 @@ static void runstate_monotonic(void)
 	struct xen_vm *x = more_vm(2, XEN_64, ALL);
 
 	xen_window(x, 1);
-	start_watching(x, 1, 6);
-	live_for_a_while(x, xen_hva(x, XEN_SPARE));
-	stop_watching(x, BIT(XEN_BLOCKED) | BIT(XEN_RUNNING));
+	start_watching(x, 0, 1, 6);
+	live_for_a_while(x, xen_hva(x, watch_gva(0)));
+	stop_watching(x, 0, BIT(XEN_BLOCKED) | BIT(XEN_RUNNING));
+	xen_vm_free(x);
 }
 
 /* The thread of vCPU 1 often waits for a CPU, which it cannot say before it has one. */
@@ -1545,11 +1554,12 @@ static void watch_competing(u32 nr_values)
 	struct competitor c;
 
 	xen_window(x, 1);
-	start_watching(x, 1, nr_values);
+	start_watching(x, 0, 1, nr_values);
 	start_competitor(&c);
-	live_for_a_while(x, xen_hva(x, XEN_SPARE));
+	live_for_a_while(x, xen_hva(x, watch_gva(0)));
 	stop_competitor(&c);
-	stop_watching(x, BIT(XEN_BLOCKED) | BIT(XEN_RUNNING));
+	stop_watching(x, 0, BIT(XEN_BLOCKED) | BIT(XEN_RUNNING));
+	xen_vm_free(x);
 }
 
 static void runstate_competing_sum(void)
@@ -1562,18 +1572,20 @@ static void runstate_competing(void)
 	watch_competing(6);
 }
 
+/* To itself a vCPU always runs, whatever the other one is told meanwhile. */
 static void runstate_competing_own(void)
 {
-	struct xen_vm *x = more_vm(1, XEN_64, ALL);
-	struct watch *w = xen_hva(x, XEN_SPARE);
+	struct xen_vm *x = more_vm(2, XEN_64, ALL);
 	struct competitor c;
 
+	start_watching(x, 1, 0, 6);
 	start_competitor(&c);
-	start_watching(x, 0, 6);
+	start_watching(x, 0, 0, 6);
 	xen_sleep_ms(RACE_MS);
 	stop_competitor(&c);
-	TEST_ASSERT_EQ(w->states, BIT(XEN_RUNNING));
-	stop_watching(x, BIT(XEN_RUNNING));
+	TEST_ASSERT_EQ(stop_watching(x, 0, BIT(XEN_RUNNING))->states, BIT(XEN_RUNNING));
+	stop_watching(x, 1, BIT(XEN_RUNNING));
+	xen_vm_free(x);
 }
 
 /* ---- SCHEDOP_block ------------------------------------------------------ */
