@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Start a bzImage by the 64-bit boot protocol (Documentation/arch/x86/boot.rst): load
- * kernel, initrd and command line, fill in the "zero page", and let the first vCPU
- * begin in 64-bit mode, with page tables that map 4 GiB one to one.
+ * Start a bzImage by the 32-bit boot protocol (Documentation/arch/x86/boot.rst), which
+ * 64-bit kernels have, too: load kernel, initrd and command line, fill in the "zero
+ * page", and let the first vCPU begin in protected mode, with flat segments.
  *
  * There is no firmware. Low memory holds what the kernel needs at first:
  */
@@ -17,24 +17,16 @@
 
 #define GDT_GPA			0x8000UL
 #define ZERO_PAGE_GPA		0x9000UL
-#define PAGE_TABLES_GPA		0xa000UL	/* six pages */
 #define CMDLINE_GPA		0x20000UL
 #define LOW_MEMORY_END		0x9f000UL
 #define HIGH_MEMORY_GPA		0x100000UL
 
 #define SETUP_HEADER		0x1f1		/* its offset in the file */
-#define ENTRY_64		0x200		/* offset of the entry point in the kernel */
-#define PROTOCOL_NEEDED		0x20c		/* the first with 64-bit entry points */
+#define PROTOCOL_NEEDED		0x20a		/* the first that tells address and size */
 
 #define BOOT_CS			0x10
 #define BOOT_DS			0x18
 #define CR0_PE			0x1
-#define CR0_PG			0x80000000
-#define CR4_PAE			0x20
-#define EFER_LME		0x100
-#define EFER_LMA		0x400
-#define PTE_PRESENT_WRITE	0x3
-#define PTE_LARGE		0x80
 
 static u64 entry_point;
 
@@ -75,16 +67,15 @@ static void load_kernel(struct vm *vm, struct boot_params *params, const char *p
 	if (header_size > sizeof(*header))
 		header_size = sizeof(*header);
 	memcpy(header, file + SETUP_HEADER, header_size);
-	if (memcmp(&header->header, "HdrS", 4) || header->version < PROTOCOL_NEEDED ||
-	    !(header->xloadflags & XLF_KERNEL_64))
-		errx(1, "%s is not a bzImage with a 64-bit entry point", path);
+	if (memcmp(&header->header, "HdrS", 4) || header->version < PROTOCOL_NEEDED)
+		errx(1, "%s is not a bzImage, or an old one", path);
 	setup_size = ((header->setup_sects ?: 4) + 1) * 512;
 	if (setup_size >= size)
 		errx(1, "%s is cut short", path);
 	memory_or_die(vm, header->pref_address, header->init_size, "kernel");
 	memcpy(memory_or_die(vm, header->pref_address, size - setup_size, "kernel"),
 	       file + setup_size, size - setup_size);
-	entry_point = header->pref_address + ENTRY_64;
+	entry_point = header->pref_address;
 }
 
 /* At the end of memory, out of the way of the kernel. */
@@ -132,25 +123,11 @@ void boot_load(struct vm *vm, const char *kernel, const char *initrd, const char
 	add_e820(params, HIGH_MEMORY_GPA, vm->mem_size, ram);
 }
 
-/* One page with 4 entries of the top two levels each, four pages of 2 MiB mappings. */
-static void build_page_tables(struct vm *vm)
-{
-	u64 *top = memory_or_die(vm, PAGE_TABLES_GPA, 6 * PAGE_SIZE, "page tables");
-	u64 *second = top + 512, *third = second + 512;
-	u64 i;
-
-	top[0] = (PAGE_TABLES_GPA + PAGE_SIZE) | PTE_PRESENT_WRITE;
-	for (i = 0; i < 4; i++)
-		second[i] = (PAGE_TABLES_GPA + (2 + i) * PAGE_SIZE) | PTE_PRESENT_WRITE;
-	for (i = 0; i < 4 * 512; i++)
-		third[i] = i << 21 | PTE_PRESENT_WRITE | PTE_LARGE;
-}
-
 static void build_segments(struct vm *vm, struct kvm_sregs *sregs)
 {
 	struct kvm_segment code = {
 		.selector = BOOT_CS, .limit = 0xffffffff, .type = 11,	/* execute, read */
-		.present = 1, .s = 1, .l = 1, .g = 1,
+		.present = 1, .s = 1, .db = 1, .g = 1,
 	};
 	struct kvm_segment data = {
 		.selector = BOOT_DS, .limit = 0xffffffff, .type = 3,	/* read, write */
@@ -158,7 +135,7 @@ static void build_segments(struct vm *vm, struct kvm_sregs *sregs)
 	};
 	u64 *gdt = memory_or_die(vm, GDT_GPA, PAGE_SIZE, "GDT");
 
-	gdt[BOOT_CS / 8] = 0x00af9b000000ffff;
+	gdt[BOOT_CS / 8] = 0x00cf9b000000ffff;
 	gdt[BOOT_DS / 8] = 0x00cf93000000ffff;
 	sregs->gdt.base = GDT_GPA;
 	sregs->gdt.limit = BOOT_DS + 7;
@@ -168,7 +145,7 @@ static void build_segments(struct vm *vm, struct kvm_sregs *sregs)
 	sregs->ss = data;
 }
 
-/* The state of the first vCPU at the kernel's 64-bit entry point. */
+/* The state of the first vCPU at the kernel's entry point. */
 void boot_registers(struct vcpu *v)
 {
 	struct kvm_regs regs = {
@@ -178,13 +155,9 @@ void boot_registers(struct vcpu *v)
 	};
 	struct kvm_sregs sregs;
 
-	build_page_tables(v->vm);
 	must_ioctl(v->fd, KVM_GET_SREGS, &sregs);
 	build_segments(v->vm, &sregs);
-	sregs.cr3 = PAGE_TABLES_GPA;
-	sregs.cr4 |= CR4_PAE;
-	sregs.cr0 |= CR0_PE | CR0_PG;
-	sregs.efer |= EFER_LME | EFER_LMA;
+	sregs.cr0 |= CR0_PE;
 	must_ioctl(v->fd, KVM_SET_SREGS, &sregs);
 	must_ioctl(v->fd, KVM_SET_REGS, &regs);
 }

@@ -20,7 +20,7 @@ static const char usage[] =
 	"\n"
 	"Boot a Linux kernel as a Xen guest. Its serial console is stdout.\n"
 	"\n"
-	"    --kernel FILE   a bzImage, 64-bit\n"
+	"    --kernel FILE   a bzImage\n"
 	"    --initrd FILE\n"
 	"    --append ARGS   the kernel's command line (console=ttyS0)\n"
 	"    --cpus N        1 to 32 (2)\n"
