@@ -468,6 +468,25 @@ static void deferred_attribute(void)
 	xen_vm_free(x);
 }
 
+/* A port that only a 64-bit guest has waits until the guest is one. */
+static void deferred_before_mode(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_UV);
+	struct kvm_xen_vcpu_attr attr;
+
+	needs_deferred(x);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_SHINFO);
+	TEST_ASSERT_EQ(set_deferred(x, HIGH, 0), 0);
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT_EQ(get_deferred(x, 0, &attr), 0);
+	TEST_ASSERT_EQ(attr.u.deferred.port, HIGH);
+	x->long_mode = true;
+	xen_set(x, LONG_MODE, long_mode, true);
+	guest_sees(x, HIGH, XEN_VECTOR, "mode last");
+	xen_vm_free(x);
+}
+
 static void without_vcpu_info(enum xen_mode mode, const char *first, const char *steps)
 {
 	static struct saved s;
@@ -655,6 +674,7 @@ static const struct xen_case cases[] = {
 	{ "RG34 DT24: overdue timer, all orders with the mode", overdue_timer },
 	{ "RG34 DT24: overdue timer, all orders with the clock", overdue_timer_and_clock },
 	{ "MG10 DE24: EVTCHN_DEFERRED", deferred_attribute },
+	{ "MG10 DE24: EVTCHN_DEFERRED before the mode", deferred_before_mode },
 	{ "MG10 DE24: saved without vcpu_info, all orders", without_vcpu_info_64 },
 	{ "MG10 DE24: saved without vcpu_info, all orders, 32-bit", without_vcpu_info_32 },
 	{ "MG10 DE24: saved without vcpu_info, all orders, LAPIC", without_vcpu_info_lapic },
