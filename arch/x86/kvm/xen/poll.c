@@ -161,12 +161,9 @@ void __kvm_xen_cancel_poll(struct kvm_vcpu *vcpu)
 	kvm_xen_end_poll(vcpu);
 }
 
-/* Would the vCPU take an NMI or an interrupt right after the hypercall? */
+/* Would the vCPU take an interrupt right after the hypercall?  An NMI wakes it anyway. */
 static bool kvm_xen_interrupt_deliverable(struct kvm_vcpu *vcpu)
 {
-	if (kvm_test_request(KVM_REQ_NMI, vcpu) || vcpu->arch.nmi_pending)
-		return true;
-
 	return kvm_x86_call(interrupt_allowed)(vcpu, false) && kvm_cpu_has_interrupt(vcpu);
 }
 
