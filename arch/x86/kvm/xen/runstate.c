@@ -114,6 +114,7 @@ static u64 kvm_xen_tell_runstate(struct kvm_vcpu *vcpu)
 	return now;
 }
 
+/* With @told, as of that time, which the guest is going to be told; else as stored. */
 static void kvm_xen_read_runstate(struct kvm_vcpu *vcpu, struct kvm_xen_runstate *rs, u64 *told)
 {
 	unsigned int seq;
@@ -244,6 +245,9 @@ static u64 kvm_xen_begin_runstate(struct kvm_vcpu *vcpu)
 	s64 since;
 	u64 now;
 
+	lockdep_assert_held(&vcpu->mutex);
+	lockdep_assert_preemption_disabled();
+
 	raw_write_seqcount_begin(&xen->runstate_seq);
 	/* Pairs with that in kvm_xen_tell_runstate(). */
 	smp_mb();
@@ -264,7 +268,6 @@ static void kvm_xen_account_runstate(struct kvm_vcpu *vcpu, u32 state, bool auto
 	s64 delta;
 	u64 now;
 
-	lockdep_assert_held(&vcpu->mutex);
 	guard(preempt)();
 
 	now = kvm_xen_begin_runstate(vcpu);
