@@ -244,6 +244,7 @@ struct xen_cpu {
 	u32 nr;			/* interrupts so far ... */
 	u32 log[64];		/* ... and the first vectors */
 	u32 count[256];		/* interrupts by vector */
+	u32 twice;		/* interrupts that came once more, not counted */
 };
 
 #define XEN_CPU_KEEP		BIT(0)	/* leave upcall_pending set */
@@ -255,6 +256,7 @@ XEN_CHECK_OFFSET(struct xen_cpu, fault, 16);
 XEN_CHECK_OFFSET(struct xen_cpu, nr, 20);
 XEN_CHECK_OFFSET(struct xen_cpu, log, 24);
 XEN_CHECK_OFFSET(struct xen_cpu, count, 280);
+XEN_CHECK_OFFSET(struct xen_cpu, twice, 1304);
 
 /* The handlers of 32-bit guests, in xen_handlers.S, which knows struct xen_cpu too. */
 extern const u8 xen_handlers32[], xen_handlers32_end[];

@@ -12,10 +12,13 @@
 #define CPU_NR		20
 #define CPU_LOG		24
 #define CPU_COUNT	280
+#define CPU_TWICE	1304
 
 #define NR_LOG		64
 #define FLAG_KEEP	1
 #define FLAG_EOI	2
+
+#define EFLAGS_IF	0x200
 
 #define PORT_FAULT	0xe9
 #define APIC_EOI	0xfee000b0
@@ -51,7 +54,15 @@ handle:
 	ud2
 
 interrupt:
-	incl %gs:CPU_COUNT(,%eax,4)
+	mov 12(%esp), %ecx			/* as came_twice() of xen.c */
+	shr $4, %ecx
+	cmp %al, %cl
+	jne 0f
+	testl $EFLAGS_IF, 20(%esp)
+	jnz 0f
+	incl %gs:CPU_TWICE
+	jmp 3f
+0:	incl %gs:CPU_COUNT(,%eax,4)
 	mov %gs:CPU_NR, %ecx
 	cmp $NR_LOG, %ecx
 	jae 1f
