@@ -1303,7 +1303,8 @@ int kvm_xen_get_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *
  *
  * The last queue of a port counts only as long as the port is the tail there, so that
  * is known again, too.  While events are raised, this may leave a queue of the guest's in
- * disorder, but nothing else.
+ * disorder, but nothing else.  Events that were kept because another tail's page was
+ * missing are raised.
  *
  * Context: vCPU ioctl, kvm->srcu held.  May sleep.
  *
@@ -1332,7 +1333,11 @@ int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 		kvm_xen_set_tail(&control->queues[i], tail);
 	}
 	mutex_unlock(&kvm->arch.xen.lock);
-	return control ? 0 : -ENOMEM;
+	if (!control)
+		return -ENOMEM;
+
+	kvm_xen_fifo_deliver_new(kvm);
+	return 0;
 }
 
 /**
