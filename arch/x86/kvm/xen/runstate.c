@@ -104,11 +104,13 @@ struct kvm_xen_runstate {
 static u64 kvm_xen_tell_runstate(struct kvm_vcpu *vcpu)
 {
 	atomic64_t *told = &vcpu->arch.xen.runstate_told;
-	s64 now = kvm_xen_guest_now(vcpu, NULL);
-	s64 old = atomic64_read(told);
+	s64 old, now;
 
-	while (old < now && !atomic64_try_cmpxchg(told, &old, now))
-		;
+	/* The clock is read anew after each look, or else one that was set back may be missed. */
+	do {
+		old = atomic64_read(told);
+		now = max_t(s64, kvm_xen_guest_now(vcpu, NULL), old);
+	} while (old != now && !atomic64_try_cmpxchg(told, &old, now));
 	/* Pairs with that in kvm_xen_begin_runstate(). */
 	smp_mb();
 	return now;
