@@ -153,6 +153,8 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 
 	/* Nobody ends the polls of a VM that is no Xen guest any more. */
 	if (!xhc->msr) {
+		/* Switch off, then look for them: pairs with that in kvm_xen_begin_poll(). */
+		smp_mb();
 		kvm_for_each_vcpu(i, vcpu, kvm)
 			kvm_xen_wake_poller(vcpu);
 	}

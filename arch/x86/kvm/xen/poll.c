@@ -124,7 +124,8 @@ static void kvm_xen_begin_poll(struct kvm_vcpu *vcpu)
 
 	/*
 	 * Announce, then look: pairs with setting the pending bit before
-	 * looking for pollers in kvm_xen_wake_pollers().
+	 * looking for pollers in kvm_xen_wake_pollers(), and with
+	 * kvm_xen_hvm_config().
 	 */
 	smp_mb__after_atomic();
 }
@@ -161,10 +162,14 @@ void __kvm_xen_cancel_poll(struct kvm_vcpu *vcpu)
 	kvm_xen_end_poll(vcpu);
 }
 
-/* Would the vCPU take an interrupt right after the hypercall?  An NMI wakes it anyway. */
-static bool kvm_xen_interrupt_deliverable(struct kvm_vcpu *vcpu)
+/*
+ * Is there a reason not to sleep: an interrupt that the vCPU would take right after the
+ * hypercall (an NMI wakes it anyway), or that the VM is no Xen guest any more?
+ */
+static bool kvm_xen_has_to_run(struct kvm_vcpu *vcpu)
 {
-	return kvm_x86_call(interrupt_allowed)(vcpu, false) && kvm_cpu_has_interrupt(vcpu);
+	return !kvm_xen_msr_enabled(vcpu->kvm) ||
+	       (kvm_x86_call(interrupt_allowed)(vcpu, false) && kvm_cpu_has_interrupt(vcpu));
 }
 
 /*
@@ -246,7 +251,7 @@ static enum kvm_xen_hcall_action kvm_xen_schedop_poll(struct kvm_vcpu *vcpu,
 	++vcpu->stat.xen_polls;
 	kvm_xen_begin_poll(vcpu);
 
-	if (kvm_xen_interrupt_deliverable(vcpu))
+	if (kvm_xen_has_to_run(vcpu))
 		goto out;
 
 	r = kvm_xen_poll_ports(vcpu, hc, &poll);
@@ -273,7 +278,7 @@ static enum kvm_xen_hcall_action kvm_xen_schedop_block(struct kvm_vcpu *vcpu,
 
 	kvm_xen_begin_poll(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.poll_port, KVM_XEN_POLL_NO_PORT);
-	if (kvm_xen_interrupt_deliverable(vcpu))
+	if (kvm_xen_has_to_run(vcpu))
 		kvm_xen_end_poll(vcpu);
 	else
 		vcpu->arch.mp_state = KVM_MP_STATE_HALTED;
