@@ -317,6 +317,7 @@ void kvm_xen_memslots_updated(struct kvm *kvm)
 
 static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 {
+	const u32 priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL;
 	unsigned long *ports = vcpu->arch.xen.deferred_ports;
 	unsigned int port;
 	int r;
@@ -327,7 +328,12 @@ static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 		 * again, or finds the page and is merged.
 		 */
 		clear_bit(port, ports);
-		r = __kvm_xen_raise(vcpu, port, KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL, true);
+		r = KVM_XEN_EVTCHN_DROPPED;
+		if (!READ_ONCE(vcpu->kvm->arch.xen.evtchn_fifo))
+			r = __kvm_xen_raise(vcpu, port, priority, true);
+		/* FIFO came into force: keep it with those that were carried over. */
+		if (r == KVM_XEN_EVTCHN_DROPPED)
+			kvm_xen_defer_port(vcpu, port, priority);
 		/* A port that there is not may be one in the other mode. */
 		if (r == KVM_XEN_EVTCHN_UNREACHABLE || r == -EINVAL) {
 			set_bit(port, ports);
