@@ -385,7 +385,6 @@ static void kvm_xen_service_vcpu_info(struct kvm_vcpu *vcpu)
 		return;
 
 	clear_bit(KVM_XEN_DEFERRED_VCPU_INFO, &vcpu->arch.xen.deferred);
-	kvm_make_request(KVM_REQ_EVENT, vcpu);
 	if (test_and_clear_bit(KVM_XEN_DEFERRED_VECTOR, &vcpu->arch.xen.deferred))
 		__kvm_xen_raise_vcpu_vector(vcpu);
 }
