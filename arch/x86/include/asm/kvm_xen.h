@@ -52,8 +52,9 @@ struct kvm_xen {
 	bool runstate_update_flag;
 	u8 upcall_vector;
 
-	/* The guest's shared_info page. */
+	/* The guest's shared_info page, and whether its wallclock could not be written. */
 	struct gfn_to_pfn_cache shinfo_cache;
+	bool wallclock_stale;
 
 	/*
 	 * The 32-bit wallclock overlaps the 64-bit pending bitmap.  What was
@@ -90,6 +91,7 @@ enum kvm_xen_deferred {
 	KVM_XEN_DEFERRED_TIMER,		/* the timer expired undelivered */
 	KVM_XEN_DEFERRED_VCPU_INFO,	/* vcpu_info was needed and not mapped */
 	KVM_XEN_DEFERRED_VECTOR,	/* whether to raise the local APIC vector */
+	KVM_XEN_DEFERRED_CLOCK,		/* a copy of the clock could not be written */
 };
 
 enum kvm_xen_poll_state {

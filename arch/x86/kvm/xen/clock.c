@@ -86,16 +86,21 @@ ktime_t kvm_xen_host_expiry(s64 host_now, s64 delta)
 	return delta > KTIME_MAX - host_now ? KTIME_MAX : host_now + delta;
 }
 
-/* Write one copy.  The guest may read it at any time, on any vCPU. */
-static void kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int offset,
+/*
+ * Write one copy.  The guest may read it at any time, on any vCPU.  Returns false if it
+ * is out of reach.
+ */
+static bool kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int offset,
 				  const struct pvclock_vcpu_time_info *clock)
 {
 	struct pvclock_vcpu_time_info *guest;
 	unsigned long flags;
 	u32 version;
 
-	if (!gpc->active || !kvm_xen_page_lock(gpc, offset + sizeof(*guest), &flags, true))
-		return;
+	if (!gpc->active)
+		return true;
+	if (!kvm_xen_page_lock(gpc, offset + sizeof(*guest), &flags, true))
+		return false;
 
 	guest = gpc->khva + offset;
 	version = (READ_ONCE(guest->version) + 1) | 1;
@@ -113,11 +118,14 @@ static void kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int off
 
 	kvm_gpc_mark_dirty_in_slot(gpc);
 	kvm_xen_page_unlock(gpc, flags);
+	return true;
 }
 
 /**
  * kvm_xen_publish_clock - give a Xen guest the current clock parameters
  * @vcpu: the vCPU, whose hv_clock has just been computed
+ *
+ * If a copy is out of reach, this is called once more at the run loop's next turn.
  *
  * Context: @vcpu's thread in kvm_guest_time_update(), kvm->srcu held.  May sleep.
  */
@@ -133,6 +141,7 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 	};
 	bool stable = clock.flags;
 	unsigned long flags;
+	bool written;
 
 	/* Xen never tells of a stopped guest, and of a stable TSC only if asked. */
 	if (READ_ONCE(vcpu->kvm->arch.xen_hvm_config.flags) &
@@ -148,10 +157,23 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 	write_seqcount_end(&xen->clock_seq);
 	local_irq_restore(flags);
 
-	kvm_xen_write_pvclock(&xen->vcpu_info_cache, KVM_XEN_TIME_INFO_OFFSET, &clock);
-	kvm_xen_write_pvclock(&xen->vcpu_time_info_cache, 0, &clock);
+	written = kvm_xen_write_pvclock(&xen->vcpu_info_cache, KVM_XEN_TIME_INFO_OFFSET, &clock);
+	written &= kvm_xen_write_pvclock(&xen->vcpu_time_info_cache, 0, &clock);
+	if (!written)
+		set_bit(KVM_XEN_DEFERRED_CLOCK, &xen->deferred);
 
 	kvm_xen_reprogram_timer(vcpu);
+}
+
+static void kvm_xen_renew_wallclock(struct kvm *kvm)
+{
+	int idx;
+
+	mutex_lock(&kvm->arch.xen.lock);
+	idx = srcu_read_lock(&kvm->srcu);
+	kvm_xen_update_wallclock(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
+	mutex_unlock(&kvm->arch.xen.lock);
 }
 
 /**
@@ -166,7 +188,6 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
-	int idx;
 
 	kvm_for_each_vcpu(i, vcpu, kvm) {
 		/*
@@ -183,11 +204,19 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
 		kvm_xen_wake_poller(vcpu);
 	}
 
-	mutex_lock(&kvm->arch.xen.lock);
-	idx = srcu_read_lock(&kvm->srcu);
-	kvm_xen_update_wallclock(kvm);
-	srcu_read_unlock(&kvm->srcu, idx);
-	mutex_unlock(&kvm->arch.xen.lock);
+	kvm_xen_renew_wallclock(kvm);
+}
+
+/**
+ * kvm_xen_retry_wallclock - shared_info may be back
+ * @kvm: the VM
+ *
+ * Context: as kvm_xen_memslots_updated().
+ */
+void kvm_xen_retry_wallclock(struct kvm *kvm)
+{
+	if (READ_ONCE(kvm->arch.xen.wallclock_stale))
+		kvm_xen_renew_wallclock(kvm);
 }
 
 /*
@@ -236,7 +265,8 @@ static void kvm_xen_restore_compat_wc(struct kvm *kvm, void *shinfo)
  * @kvm: the VM
  *
  * The wallclock is UTC at the guest's time 0.  shared_info is exempt from dirty
- * logging, and has to be: there is no vCPU to charge for it here.
+ * logging, and has to be: there is no vCPU to charge for it here.  If it is out of
+ * reach, this is tried again when memslots change.
  *
  * Context: task context of the VMM, xen.lock and kvm->srcu held.  May sleep.
  *
@@ -259,8 +289,11 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	epoch = kvm_get_wall_clock_epoch(kvm);
 	sec = div_u64_rem(epoch, NSEC_PER_SEC, &nsec);
 
-	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true))
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true)) {
+		WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
 		return -EFAULT;
+	}
+	WRITE_ONCE(kvm->arch.xen.wallclock_stale, false);
 
 	if (!kvm->arch.xen.long_mode)
 		kvm_xen_save_compat_wc(kvm, gpc->khva, false);

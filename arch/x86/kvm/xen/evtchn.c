@@ -308,10 +308,11 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
  * kvm_xen_memslots_updated - guest memory may have come back
  * @kvm: the VM
  *
- * Context: after new memslots are in force; slots_lock held.
+ * Context: after new memslots are in force; slots_lock held.  May sleep.
  */
 void kvm_xen_memslots_updated(struct kvm *kvm)
 {
+	kvm_xen_retry_wallclock(kvm);
 	kvm_xen_retry_deferred(kvm);
 }
 
@@ -414,6 +415,8 @@ void kvm_xen_service_deferred(struct kvm_vcpu *vcpu)
 		kvm_xen_service_sel(vcpu);
 	if (test_and_clear_bit(KVM_XEN_DEFERRED_TIMER, deferred))
 		kvm_xen_deliver_due_timer(vcpu);
+	if (test_and_clear_bit(KVM_XEN_DEFERRED_CLOCK, deferred))
+		kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
 }
 
 /**
