@@ -190,6 +190,35 @@ static u32 ready(struct fifo *f, int n)
 	return READ_ONCE(xen_fifo_control(f->x, n)->ready);
 }
 
+static int try_set_tails(struct xen_vm *x, int n, const u32 *tails)
+{
+	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS };
+
+	memcpy(attr.u.evtchn_tail, tails, sizeof(attr.u.evtchn_tail));
+	return xen_errno(__vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_SET_ATTR, &attr));
+}
+
+static int try_set_deferred(struct xen_vm *x, int n, u32 port, u32 priority, u64 sel)
+{
+	struct kvm_xen_vcpu_attr attr = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
+		.u.deferred = { .port = port, .priority = priority, .pending_sel = sel },
+	};
+
+	return xen_errno(__vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_SET_ATTR, &attr));
+}
+
+static struct kvm_xen_vcpu_attr get_deferred(struct xen_vm *x, int n, u32 from)
+{
+	struct kvm_xen_vcpu_attr attr = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
+		.u.deferred.port = from,
+	};
+
+	vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_GET_ATTR, &attr);
+	return attr;
+}
+
 static u64 put_arg(struct fifo *f, int n, u32 port)
 {
 	*(u32 *)xen_hva(f->x, XEN_ARG(n)) = port;
@@ -246,6 +275,23 @@ static u32 upcalls(struct fifo *f, int n)
 	TEST_ASSERT_EQ(count, xen_cpu(f->x, n)->nr);
 	f->upcalls[n] = count;
 	return count - old;
+}
+
+static void halt_start(struct fifo *f, int n)
+{
+	xen_prepare(f->x, n, STEP_HLT);
+	xen_start(f->x, n);
+}
+
+static void halt(struct fifo *f, int n)
+{
+	halt_start(f, n);
+	TEST_ASSERT(xen_sleeps(f->x, n, 0), "vCPU %d does not sleep", n);
+}
+
+static void halt_ends(struct fifo *f, int n)
+{
+	xen_expect(f->x, n, xen_wait(f->x, n, PROMPT_MS), XEN_RETURNED);
 }
 
 /* ---- the guest, step by step -------------------------------------------- */
@@ -713,6 +759,36 @@ static void test_poll_high(void)
 	free_fifo(f);
 }
 
+/* vCPU 1 polls an unmasked port of vCPU 0 while it becomes pending. */
+static void poll_unmasked(struct fifo *f, u32 port, enum sender by, u32 nr_upcalls)
+{
+	poll_start(f, 1, port, 0);
+	poll_blocks(f, 1);
+	send_by(f, port, by);
+	TEST_ASSERT_EQ(upcalls(f, 0), nr_upcalls);
+	poll_returns(f, 1);
+	TEST_ASSERT_EQ(word(f, port), P | L);
+	EXPECT_EVENTS(f, 0, port);
+}
+
+/* The guest has handled the event, but not taken it off its queue. */
+static void test_poll_linked(void)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	enum sender by;
+
+	bind(f, 5, 0, XEN_2LEVEL);
+	for (by = 0; by < NR_SENDERS; by++) {
+		if (by == BY_OTHER_VCPU)	/* which polls */
+			continue;
+		send_by(f, 5, by);
+		TEST_ASSERT_EQ(upcalls(f, 0), 1);
+		handle(f, 5);
+		poll_unmasked(f, 5, by, 0);
+	}
+	free_fifo(f);
+}
+
 /* ---- before the array page ---------------------------------------------- */
 
 static void early_event(enum xen_mode mode, u32 init, enum sender by)
@@ -792,6 +868,39 @@ static void test_early_order(void)
 	TEST_ASSERT_EQ(head(f, 1, 9), 1025);
 	EXPECT_EVENTS(f, 1, 1025);
 	free_fifo(f);
+}
+
+/* Kept twice: who and where is what was said with the last event, if not by EVTCHN_PORT. */
+static void kept_twice(bool restored)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	struct kvm_xen_vcpu_attr attr;
+
+	if (restored) {
+		TEST_ASSERT_EQ(try_set_deferred(f->x, 0, 1030, 3, 0), 0);
+		TEST_ASSERT_EQ(try_set_deferred(f->x, 1, 1030, 9, 0), 0);
+	} else {
+		TEST_ASSERT_EQ(xen_try_send_priority(f->x, 1030, 0, 3), 0);
+		TEST_ASSERT_EQ(xen_try_send_priority(f->x, 1030, 1, 9), 0);
+	}
+	TEST_ASSERT_EQ(get_deferred(f->x, 0, 0).u.deferred.port, 0);
+	attr = get_deferred(f->x, 1, 0);
+	TEST_ASSERT_EQ(attr.u.deferred.port, 1030);
+	TEST_ASSERT_EQ(attr.u.deferred.priority, 9);
+
+	TEST_ASSERT_EQ(xen_fifo_try_array(f->x, 1, XEN_FIFO_ARRAY(1) >> 12), 0);
+	TEST_ASSERT_EQ(head(f, 1, 9), 1030);
+	TEST_ASSERT_EQ(upcalls(f, 1), 1);
+	EXPECT_EVENTS(f, 1, 1030);
+	TEST_ASSERT_EQ(head(f, 0, 3), 0);
+	expect_quiet(f, 0);
+	free_fifo(f);
+}
+
+static void test_kept_twice(void)
+{
+	kept_twice(false);
+	kept_twice(true);
 }
 
 /* ---- queues ------------------------------------------------------------- */
@@ -908,6 +1017,55 @@ static void test_no_control(void)
 	send(f, 5);
 	TEST_ASSERT_EQ(word(f, 5), 0);
 	free_fifo(f);
+}
+
+/* Nothing of the queues outlives the control block, of whatever priority they are. */
+static void test_new_control(void)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	struct xen_fifo_control *control = xen_fifo_control(f->x, 2);
+	int i;
+
+	for (i = 0; i < XEN_FIFO_NR_QUEUES; i++) {
+		TEST_ASSERT_EQ(xen_try_send_priority(f->x, 20 + i, 0, i), 0);
+		TEST_ASSERT_EQ(tail(f, 0, i), 20 + i);
+	}
+	xen_vcpu_set(f->x, 0, EVTCHN_CONTROL, gpa, KVM_XEN_INVALID_GPA);
+	xen_vcpu_set(f->x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(2));
+	for (i = 0; i < XEN_FIFO_NR_QUEUES; i++) {
+		TEST_ASSERT_EQ(tail(f, 0, i), 0);
+		TEST_ASSERT_EQ(xen_try_send_priority(f->x, 40 + i, 0, i), 0);
+		TEST_ASSERT_EQ(control->head[i], 40 + i);
+		TEST_ASSERT_EQ(word(f, 20 + i), P | L);
+	}
+	TEST_ASSERT_EQ(control->ready, 0xffff);
+	free_fifo(f);
+}
+
+/* It comes last, and an event waits for nothing else: it is raised at once. */
+static void test_control_last(void)
+{
+	const u32 tails[XEN_FIFO_NR_QUEUES] = {};
+	struct fifo *f;
+	int known;
+
+	for (known = 0; known < 2; known++) {
+		f = new_2level(1, XEN_64);
+		TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
+		TEST_ASSERT_EQ(xen_fifo_try_array(f->x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+		if (known)
+			TEST_ASSERT_EQ(try_set_tails(f->x, 0, tails), 0);
+		TEST_ASSERT_EQ(try_set_deferred(f->x, 0, 5, 3, 0), 0);
+		expect_quiet(f, 0);
+		TEST_ASSERT_EQ(get_deferred(f->x, 0, 0).u.deferred.port, 5);
+		TEST_ASSERT_EQ(word(f, 5), 0);
+		xen_vcpu_set(f->x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+		TEST_ASSERT_EQ(word(f, 5), P | L);
+		TEST_ASSERT_EQ(head(f, 0, 3), 5);
+		TEST_ASSERT_EQ(upcalls(f, 0), 1);
+		EXPECT_EVENTS(f, 0, 5);
+		free_fifo(f);
+	}
 }
 
 static void test_late_vcpu(void)
@@ -1397,35 +1555,6 @@ static u64 array_gfn(struct xen_vm *x, u32 index)
 	return gfn;
 }
 
-static int try_set_tails(struct xen_vm *x, int n, const u32 *tails)
-{
-	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_TAILS };
-
-	memcpy(attr.u.evtchn_tail, tails, sizeof(attr.u.evtchn_tail));
-	return xen_errno(__vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_SET_ATTR, &attr));
-}
-
-static int try_set_deferred(struct xen_vm *x, int n, u32 port, u32 priority, u64 sel)
-{
-	struct kvm_xen_vcpu_attr attr = {
-		.type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
-		.u.deferred = { .port = port, .priority = priority, .pending_sel = sel },
-	};
-
-	return xen_errno(__vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_SET_ATTR, &attr));
-}
-
-static struct kvm_xen_vcpu_attr get_deferred(struct xen_vm *x, int n, u32 from)
-{
-	struct kvm_xen_vcpu_attr attr = {
-		.type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
-		.u.deferred.port = from,
-	};
-
-	vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_GET_ATTR, &attr);
-	return attr;
-}
-
 static int try_set_route(struct xen_vm *x, u32 port, u32 priority)
 {
 	struct kvm_irq_routing *routing = kvm_gsi_routing_create();
@@ -1789,30 +1918,88 @@ static void test_tails(void)
  * The restored tail is a port that the guest had taken already.  It must be known to be the
  * old tail: else it is linked to itself, or others are linked to it on its new queue.
  */
-static void test_drained_tail(void)
+static void drained_tail(int n, int q)
 {
-	u32 tails[XEN_FIFO_NR_QUEUES] = { [7] = 5 };
+	u32 tails[XEN_FIFO_NR_QUEUES] = {};
 	struct fifo *f;
 	int moved;
 
+	tails[q] = 5;
 	for (moved = 0; moved < 2; moved++) {
 		f = new_2level(2, XEN_64);
-		TEST_ASSERT_EQ(try_set_tails(f->x, 0, tails), 0);
+		TEST_ASSERT_EQ(try_set_tails(f->x, n, tails), 0);
 		xen_fifo_enter(f->x, 1);
-		bind(f, 5, 0, moved ? 3 : 7);
-		bind(f, 9, 0, 7);
+		bind(f, 5, n, q - moved);
+		bind(f, 9, n, q);
 		put_word(f, 5, 0);
 		put_word(f, 9, 0);
 
 		send(f, 5);
 		TEST_ASSERT_EQ(word(f, 5), P | L);
-		TEST_ASSERT_EQ(head(f, 0, moved ? 3 : 7), 5);
+		TEST_ASSERT_EQ(head(f, n, q - moved), 5);
 		send(f, 9);
 		TEST_ASSERT_EQ(word(f, 5), P | L | (moved ? 0 : 9));
-		TEST_ASSERT_EQ(tail(f, 0, 7), 9);
-		EXPECT_EVENTS(f, 0, 5, 9);
+		TEST_ASSERT_EQ(tail(f, n, q), 9);
+		EXPECT_EVENTS(f, n, 5, 9);
 		free_fifo(f);
 	}
+}
+
+static void test_drained_tail(void)
+{
+	drained_tail(0, DEFAULT);
+}
+
+static void test_drained_tail_other(void)
+{
+	drained_tail(1, 3);
+	drained_tail(1, 15);
+}
+
+/* Sent behind a restored tail whose page is still to come; or the VMM says another tail. */
+static void tail_to_come(u32 other)
+{
+	u32 tails[XEN_FIFO_NR_QUEUES] = { [DEFAULT] = 1030 };
+	struct fifo *f = new_2level(2, XEN_64);
+	enum sender by;
+
+	TEST_ASSERT_EQ(try_set_tails(f->x, 0, tails), 0);
+	xen_fifo_enter(f->x, 1);
+	put_word(f, 1030, P | L);
+	put_word(f, 12, P | L);
+	for (by = 0; by < NR_SENDERS; by++) {
+		bind(f, 5 + by, 0, XEN_2LEVEL);
+		send_by(f, 5 + by, by);
+		TEST_ASSERT_EQ(get_deferred(f->x, 0, 5 + by).u.deferred.port, 5 + by);
+		TEST_ASSERT_EQ(word(f, 5 + by), 0);
+	}
+	expect_quiet(f, 0);
+
+	tails[DEFAULT] = other;
+	if (other)
+		TEST_ASSERT_EQ(try_set_tails(f->x, 0, tails), 0);
+	else
+		TEST_ASSERT_EQ(xen_fifo_try_array(f->x, 1, XEN_FIFO_ARRAY(1) >> 12), 0);
+	TEST_ASSERT_EQ(word(f, 1030), P | L | (other ? 0 : 5));
+	TEST_ASSERT_EQ(word(f, 12), P | L | (other ? 5 : 0));
+	for (by = 0; by < NR_SENDERS - 1; by++)
+		TEST_ASSERT_EQ(word(f, 5 + by), P | L | (6 + by));
+	TEST_ASSERT_EQ(word(f, 5 + by), P | L);
+	TEST_ASSERT_EQ(tail(f, 0, DEFAULT), 5 + by);
+	TEST_ASSERT_EQ(get_deferred(f->x, 0, 0).u.deferred.port, 0);
+	/* The queue was not empty. */
+	expect_quiet(f, 0);
+	free_fifo(f);
+}
+
+static void test_tail_to_come(void)
+{
+	tail_to_come(0);
+}
+
+static void test_tail_corrected(void)
+{
+	tail_to_come(12);
 }
 
 static void test_deferred(void)
@@ -1858,6 +2045,34 @@ static void test_deferred(void)
 	TEST_ASSERT_EQ(try_set_deferred(x, 0, 0, 0, 1), 0);
 	TEST_ASSERT_EQ(upcalls(f, 0), 1);
 	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	free_fifo(f);
+}
+
+/* All that FIFO needs is there, and events, but FIFO is not in force yet. */
+static void test_prepared(void)
+{
+	u32 tails[XEN_FIFO_NR_QUEUES] = {};
+	struct fifo *f = new_2level(1, XEN_64);
+	struct xen_vm *x = f->x;
+
+	TEST_ASSERT_EQ(try_set_deferred(x, 0, 5, 3, 0), 0);
+	xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+	TEST_ASSERT_EQ(try_set_tails(x, 0, tails), 0);
+	TEST_ASSERT_EQ(try_set_deferred(x, 0, 9, 3, 0), 0);
+	expect_quiet(f, 0);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, 5);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 6).u.deferred.port, 9);
+	expect_2level(f);
+	TEST_ASSERT_EQ(word(f, 5), 0);
+	TEST_ASSERT_EQ(word(f, 9), 0);
+	TEST_ASSERT_EQ(head(f, 0, 3), 0);
+	TEST_ASSERT_EQ(tail(f, 0, 3), 0);
+
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
+	TEST_ASSERT_EQ(head(f, 0, 3), 5);
+	TEST_ASSERT_EQ(upcalls(f, 0), 1);
+	EXPECT_EVENTS(f, 0, 5, 9);
 	free_fifo(f);
 }
 
@@ -1981,6 +2196,28 @@ static void test_carry_deferred(void)
 	free_fifo(f);
 }
 
+/* The vCPU sleeps all the time, and has its event once FIFO is in force. */
+static void test_carry_deferred_halted(void)
+{
+	struct fifo *f = new_2level(1, XEN_64);
+	struct xen_vm *x = f->x;
+
+	bind(f, 70, 0, XEN_2LEVEL);
+	xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	halt(f, 0);
+	send_by(f, 70, BY_IRQFD);
+	TEST_ASSERT(xen_sleeps(x, 0, QUIET_MS), "woken too early");
+	TEST_ASSERT_EQ(word(f, 70), 0);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, KVM_XEN_EVTCHN_ABI_CARRY), 0);
+	halt_ends(f, 0);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_LAPIC_VECTOR(0)), 1);
+	TEST_ASSERT_EQ(head(f, 0, DEFAULT), 70);
+	EXPECT_EVENTS(f, 0, 70);
+	free_fifo(f);
+}
+
 /* A reset, with events pending, linked and kept; then 2-level mode, and FIFO again. */
 static void test_reset(void)
 {
@@ -2063,6 +2300,7 @@ static void set_alias(struct fifo *f, u64 gpa, bool on)
 }
 
 #define CONTROL_PAGE(n)	(XEN_FIFO_CONTROL(n) & ~0xfffUL)
+#define OTHER_PAGE	XEN_FIFO_ARRAY(20)	/* of nothing that FIFO needs */
 
 /* KVM looks for control blocks and words at an alias, in a memslot per page. */
 static struct fifo *new_alias(enum xen_mode mode)
@@ -2078,6 +2316,73 @@ static struct fifo *new_alias(enum xen_mode mode)
 	}
 	TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
 	return f;
+}
+
+/* shared_info is away: an event is deferred in 2-level mode; or the VMM says that one was. */
+static void defer_2level(struct fifo *f, u32 port, enum sender by)
+{
+	if (by == BY_VMM) {
+		TEST_ASSERT_EQ(try_set_deferred(f->x, 0, port, XEN_2LEVEL, 0), 0);
+		return;
+	}
+	bind(f, port, 0, XEN_2LEVEL);
+	set_alias(f, OTHER_PAGE, true);
+	xen_set(f->x, SHARED_INFO, shared_info.gfn, ALIAS(OTHER_PAGE) >> 12);
+	set_alias(f, OTHER_PAGE, false);
+	send_by(f, port, by);
+}
+
+/*
+ * The vCPU has its turn between FIFO and its control block, or the VMM looks: the event waits
+ * for the block; and for that of the vCPU that it is bound to, if that is said.
+ */
+static void carry_early(enum sender by, bool look, bool bound)
+{
+	struct fifo *f = new_2level(2, XEN_64);
+	int n = bound, q = bound ? 9 : DEFAULT;
+	struct xen_vm *x = f->x;
+
+	defer_2level(f, 5, by);
+	if (bound)
+		TEST_ASSERT_EQ(xen_try_set_port(x, 5, STATUS_IPI, 1, 9), 0);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+	if (look)
+		TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, bound ? 0 : 5);
+	else
+		expect_quiet(f, 0);
+	TEST_ASSERT_EQ(get_deferred(x, n, 0).u.deferred.port, 5);
+	if (bound)
+		xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+	TEST_ASSERT_EQ(word(f, 5), 0);
+	xen_vcpu_set(x, n, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(n));
+	TEST_ASSERT_EQ(word(f, 5), P | L);
+	TEST_ASSERT_EQ(head(f, n, q), 5);
+	TEST_ASSERT_EQ(upcalls(f, n), 1);
+	EXPECT_EVENTS(f, n, 5);
+	free_fifo(f);
+}
+
+static void test_carry_early(void)
+{
+	enum sender by;
+
+	for (by = BY_VMM; by <= BY_IRQFD; by++) {
+		carry_early(by, false, false);
+		carry_early(by, true, false);
+	}
+	carry_early(BY_GUEST, true, false);
+}
+
+static void test_carry_early_bound(void)
+{
+	enum sender by;
+
+	for (by = BY_VMM; by <= BY_IRQFD; by++) {
+		carry_early(by, false, true);
+		carry_early(by, true, true);
+	}
+	carry_early(BY_GUEST, false, true);
 }
 
 /* vCPU 0 finds these in any order. */
@@ -2182,18 +2487,15 @@ static void page_out(u64 page, bool halted)
 	for (i = 0; i < 6; i++)
 		bind(f, away_ports[i], 0, XEN_2LEVEL);
 	for (round = 0; round < 6; round++) {
-		if (halted) {
-			xen_prepare(f->x, 0, STEP_HLT);
-			xen_start(f->x, 0);
-			TEST_ASSERT(xen_sleeps(f->x, 0, 0), "does not sleep");
-		}
+		if (halted)
+			halt(f, 0);
 		for (i = 0; i < 6; i++) {
 			if (i == round)
 				drop(f, page);
 			send_by(f, away_ports[i], BY_IRQFD);
 		}
 		if (halted)
-			xen_expect(f->x, 0, xen_wait(f->x, 0, PROMPT_MS), XEN_RETURNED);
+			halt_ends(f, 0);
 		xen_window(f->x, 0);
 		TEST_ASSERT_EQ(xen_count(f->x, 0, XEN_LAPIC_VECTOR(0)), round + 1);
 		expect_events(f, 0, away_ports, 6);
@@ -2237,32 +2539,177 @@ static void test_page_out_mixed(void)
 	free_fifo(f);
 }
 
+/*
+ * Without access for a while, but with no new memslots: each turn of the vCPU's run loop
+ * tries, and KVM_RUN does before the guest goes on.
+ */
+static void no_access(u64 page)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	void *hva = xen_hva(f->x, page);
+	int round;
+
+	bind(f, 5, 0, XEN_2LEVEL);
+	bind(f, 9, 0, XEN_2LEVEL);
+	for (round = 0; round < 3; round++) {
+		TEST_ASSERT(!mprotect(hva, 0x1000, PROT_NONE), "mprotect");
+		if (round)
+			send_by(f, 5, BY_IRQFD);
+		if (round != 1)
+			send_by(f, 9, BY_VMM);
+		TEST_ASSERT_EQ(upcalls(f, 0), 0);
+		TEST_ASSERT_EQ(upcalls(f, 1), 0);
+		TEST_ASSERT_EQ(xen_flag(f->x, 0), 0);
+		TEST_ASSERT(!mprotect(hva, 0x1000, PROT_READ | PROT_WRITE), "mprotect");
+		TEST_ASSERT_EQ(word(f, 5), 0);
+		TEST_ASSERT_EQ(word(f, 9), 0);
+		TEST_ASSERT_EQ(upcalls(f, 0), 1);
+		expect_all(f, round == 1 ? (u32[]) { 5 } : (u32[]) { 9, 5 }, round ? round : 1);
+	}
+	free_fifo(f);
+}
+
+static void test_no_access_array(void)
+{
+	no_access(XEN_FIFO_ARRAY(0));
+}
+
+static void test_no_access_control(void)
+{
+	no_access(CONTROL_PAGE(0));
+}
+
+/* A raise that maps the control block, and is tried again, is not merged with itself. */
+static void test_poll_retried(void)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	enum sender by;
+
+	bind(f, 5, 0, XEN_2LEVEL);
+	for (by = 0; by < NR_SENDERS; by++) {
+		if (by == BY_OTHER_VCPU)	/* which polls */
+			continue;
+		/* Any new memslots.  The poll maps the array, but not the control block. */
+		set_alias(f, OTHER_PAGE, true);
+		set_alias(f, OTHER_PAGE, false);
+		poll_unmasked(f, 5, by, 1);
+	}
+	free_fifo(f);
+}
+
+/* Who cannot see whether the port is pending must not sleep; who has to map it, can. */
+static void test_poll_away(void)
+{
+	struct fifo *f = new_alias(XEN_64);
+
+	bind(f, 5, 0, XEN_2LEVEL);
+	set_alias(f, XEN_FIFO_ARRAY(0), false);
+	poll_start(f, 1, 5, 0);
+	poll_returns(f, 1);
+	set_alias(f, XEN_FIFO_ARRAY(0), true);
+	drop(f, XEN_FIFO_ARRAY(0));
+	poll_unmasked(f, 5, BY_VMM, 1);
+	put_word(f, 5, P | M);
+	drop(f, XEN_FIFO_ARRAY(0));
+	poll_start(f, 1, 5, 0);
+	poll_returns(f, 1);
+	TEST_ASSERT_EQ(word(f, 5), P | M);
+	free_fifo(f);
+}
+
+/* The page of the word is out: mapped, or left to the VMM. */
+static void test_unmask_away(void)
+{
+	struct fifo *f = new_alias(XEN_64);
+	u32 round;
+
+	bind(f, 12, 0, XEN_2LEVEL);
+	for (round = 0; round < 3; round++) {
+		put_word(f, 12, M);
+		send_by(f, 12, round);
+		TEST_ASSERT_EQ(word(f, 12), P | M);
+		if (round == 1) {
+			set_alias(f, XEN_FIFO_ARRAY(0), false);
+			xen_hcall_exits(f->x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK,
+					put_arg(f, 0, 12));
+			TEST_ASSERT_EQ(word(f, 12), P | M);
+			set_alias(f, XEN_FIFO_ARRAY(0), true);
+		} else {
+			drop(f, XEN_FIFO_ARRAY(0));
+		}
+		TEST_ASSERT_EQ(guest_unmask(f, 0, 12), 0);
+		TEST_ASSERT_EQ(word(f, 12), P | L);
+		TEST_ASSERT_EQ(upcalls(f, 0), 1);
+		EXPECT_EVENTS(f, 0, 12);
+	}
+	free_fifo(f);
+}
+
+/* vCPU 0's vcpu_info is in a page of its own, at its alias. */
+static struct fifo *new_info(void)
+{
+	struct fifo *f = new_alias(XEN_64);
+
+	set_alias(f, OTHER_PAGE, true);
+	xen_vcpu_set(f->x, 0, VCPU_INFO, gpa, ALIAS(OTHER_PAGE));
+	xen_put_vcpu_info(f->x, 0, OTHER_PAGE);
+	f->consumer[0].flag = xen_hva(f->x, OTHER_PAGE);
+	bind(f, 5, 0, XEN_2LEVEL);
+	upcalls(f, 0);
+	return f;
+}
+
 /* vcpu_info is away: the events are linked, the upcall is to come. */
 static void test_vcpu_info_away(void)
 {
-	struct fifo *f = new_alias(XEN_64);
+	struct fifo *f = new_info();
 	struct xen_vm *x = f->x;
-	u64 slot_page = XEN_FIFO_ARRAY(20);
 
-	set_alias(f, slot_page, true);
-	xen_vcpu_set(x, 0, VCPU_INFO, gpa, ALIAS(slot_page));
-	xen_put_vcpu_info(x, 0, slot_page);
-	f->consumer[0].flag = xen_hva(x, slot_page);
-	bind(f, 5, 0, XEN_2LEVEL);
-	upcalls(f, 0);
-	set_alias(f, slot_page, false);
+	set_alias(f, OTHER_PAGE, false);
 	send_by(f, 5, BY_IRQFD);
 	upcalls(f, 0);
 	TEST_ASSERT_EQ(word(f, 5), P | L);
 	TEST_ASSERT_EQ(xen_flag(x, 0), 0);
 	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.pending_sel, 1);
 	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, 0);
-	set_alias(f, slot_page, true);
+	set_alias(f, OTHER_PAGE, true);
 	xen_window(x, 0);
 	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
 	TEST_ASSERT_EQ(xen_count(x, 0, XEN_LAPIC_VECTOR(0)), 1);
 	EXPECT_EVENTS(f, 0, 5);
 	free_fifo(f);
+}
+
+/* The same while the vCPU sleeps: it maps what is paged out, or waits for the memslot. */
+static void vcpu_info_halted(enum sender by, bool paged_out)
+{
+	struct fifo *f = new_info();
+
+	halt(f, 0);
+	if (paged_out)
+		drop(f, OTHER_PAGE);
+	else
+		set_alias(f, OTHER_PAGE, false);
+	send_by(f, 5, by);
+	if (!paged_out) {
+		TEST_ASSERT(xen_sleeps(f->x, 0, QUIET_MS), "woken too early");
+		TEST_ASSERT_EQ(xen_flag(f->x, 0), 0);
+		set_alias(f, OTHER_PAGE, true);
+	}
+	halt_ends(f, 0);
+	TEST_ASSERT(stat_of(f, 0, "xen_events_deferred"), "nothing was out");
+	TEST_ASSERT_EQ(xen_flag(f->x, 0), 1);
+	TEST_ASSERT_EQ(xen_count(f->x, 0, XEN_LAPIC_VECTOR(0)), 1);
+	EXPECT_EVENTS(f, 0, 5);
+	free_fifo(f);
+}
+
+static void test_vcpu_info_halted(void)
+{
+	vcpu_info_halted(BY_IRQFD, true);
+	vcpu_info_halted(BY_IRQFD, false);
+	vcpu_info_halted(BY_VMM, false);
+	vcpu_info_halted(BY_OTHER_VCPU, false);
 }
 
 /* ---- saved and restored ------------------------------------------------- */
@@ -2552,23 +2999,35 @@ static const struct xen_case cases[] = {
 	{ "FI22 XC5: E9, event before its array page", test_early_masked, FIFO },
 	{ "FI23 XC5: event before its array page, unmasked", test_early_unmasked, FIFO },
 	{ "FI22 FI50: several of them, for several pages", test_early_order, FIFO },
+	{ "FI50 FI48: kept twice, for two vCPUs", test_kept_twice, FIFO },
 	{ "FI24 XC5: E10, from 2-level to FIFO mode", test_example10, FIFO },
 	{ "FI24: all ports of the old mode, for whom they are bound to", test_carry, FIFO },
 	{ "FI24: all ports of the old mode, for whom they are bound to, 32-bit", test_carry_32,
 	  FIFO },
 	{ "FI24: with nothing carried over", test_no_carry, FIFO },
 	{ "FI24: event deferred in 2-level mode", test_carry_deferred, FIFO },
+	{ "FI24: event deferred in 2-level mode, the vCPU sleeps", test_carry_deferred_halted,
+	  FIFO },
+	{ "FI24 FI21: event deferred in 2-level mode, control block last", test_carry_early, FIFO },
+	{ "FI24 FI50: event deferred in 2-level mode, bound elsewhere", test_carry_early_bound,
+	  FIFO },
 	{ "FI17: 16 priorities", test_priorities, FIFO },
 	{ "FI18: order of sends", test_order, FIFO },
 	{ "FI19: event of another vCPU", test_other_vcpu, FIFO },
 	{ "FI20 FI21 XSA107 XC3 XC7: vCPU without control block", test_no_control, FIFO },
+	{ "FI20 FI17: another control block, 16 priorities", test_new_control, FIFO },
+	{ "FI21 FI48: control block last", test_control_last, FIFO },
 	{ "X10 XSA107: vCPU created in FIFO mode", test_late_vcpu, FIFO },
 	{ "FI25: poll of a masked port of another vCPU", test_poll, FIFO },
 	{ "FI25: poll of a masked port of another vCPU, 32-bit", test_poll_32, FIFO },
 	{ "FI49: polls of ports that only FIFO has", test_poll_high, FIFO },
+	{ "FI25 FI38: poll of a port that is linked already", test_poll_linked, FIFO },
+	{ "FI25 FI43: poll, and new memslots", test_poll_retried, FIFO },
+	{ "FI25 FI43: poll, array page away", test_poll_away, FIFO },
 	{ "FI26: unmask of a pending port that is not linked", test_unmask_unlinked, UNMASK },
 	{ "FI27: unmask of a linked port", test_unmask_linked, UNMASK },
 	{ "FI26 FI50: unmask for another vCPU, and without a word", test_unmask_other, UNMASK },
+	{ "FI26 FI43: unmask, array page away", test_unmask_away, UNMASK },
 	{ "FI28: ready set already", test_ready_set, FIFO },
 	{ "FI29: flag set already", test_flag_set, FIFO },
 	{ "FI37: LINK fields preset", test_links, FIFO },
@@ -2596,18 +3055,25 @@ static const struct xen_case cases[] = {
 	{ "FI8: 128 pages", test_all_pages, FIFO },
 	{ "FI47: EVTCHN_TAILS", test_tails, FIFO },
 	{ "FI48: EVTCHN_DEFERRED", test_deferred, FIFO },
+	{ "FI47 FI48: kept, and prepared only", test_prepared, FIFO },
 	{ "RE2 RE11: reset", test_reset, FIFO },
 	{ "RE2 FI47: reset of preparations", test_undo, FIFO },
 	{ "FI43: array page away", test_array_away, FIFO },
 	{ "FI43: control block away", test_control_away, FIFO },
 	{ "FI43 FI48: array page away, what is kept", test_away_saved, FIFO },
 	{ "FI43: vcpu_info away", test_vcpu_info_away, FIFO },
+	{ "FI43: vcpu_info away, the vCPU sleeps", test_vcpu_info_halted, FIFO },
+	{ "FI43: no access to an array page", test_no_access_array, FIFO },
+	{ "FI43: no access to a control block", test_no_access_control, FIFO },
 	{ "FI44: control block paged out", test_page_out_control, FIFO },
 	{ "FI44: array page paged out", test_page_out_array, FIFO },
 	{ "FI44: pages out, several senders", test_page_out_mixed, FIFO },
 	{ "FI45 FI47 FI48: saved and restored", test_restore, FIFO },
 	{ "FI45 FI47 FI48: saved and restored, 32-bit", test_restore_32, FIFO },
 	{ "FI45 FI12 FI14: saved with a tail that the guest has taken", test_drained_tail, FIFO },
+	{ "FI45 FI12 FI14: the same of another vCPU", test_drained_tail_other, FIFO },
+	{ "FI45 FI47: sent behind a tail whose page is to come", test_tail_to_come, FIFO },
+	{ "FI45 FI47: sent behind a tail that is set anew", test_tail_corrected, FIFO },
 	{ "FI45 FI48: saved with events kept", test_restore_kept, FIFO },
 };
 
