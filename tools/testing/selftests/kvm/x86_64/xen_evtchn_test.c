@@ -6,11 +6,14 @@
  *
  * A case fails when another bit than the expected ones changes, an event or an upcall is
  * lost, doubled or misdirected, or a call gives another result than real Xen or KVM's API.
- * Linux 6.12 fails T7, H9 and the cases in which pages are missing when the vCPU is run.
+ * Linux 6.12 fails T7, H9 and the cases in which pages are missing when the vCPU is run,
+ * or when an interrupt line is raised.
  */
 #include <sys/eventfd.h>
 
 #include "xen.h"
+
+#define MORE_HCALLS	KVM_XEN_HVM_CONFIG_MORE_HCALLS
 
 #define A	5		/* the port of most cases */
 #define GSI	32
@@ -532,6 +535,48 @@ static void test_send_straddle(void)
 	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
 }
 
+/* Where the guest has a 2 MiB page with all that is at XEN_BASE. */
+#define LARGE_PAGE	0x40000000UL
+
+static void sends(struct xen_vm *x, u64 arg, u32 port)
+{
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, arg), 0);
+	TEST_ASSERT(xen_pending(x, port), "port %u was not sent", port);
+	xen_put_pending(x, port, false);
+}
+
+/* More than once: the first call finds entries that have never been accessed. */
+static void test_send_large_page(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u64 arg = LARGE_PAGE + put_send(x, 0, A) - XEN_BASE;
+	int i;
+
+	__virt_pg_map(x->vm, LARGE_PAGE, XEN_BASE, PG_LEVEL_2M);
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	for (i = 0; i < 3; i++)
+		sends(x, arg, A);
+}
+
+/* The guest's page tables change between calls. */
+static void test_send_remapped(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u64 *pte, i;
+
+	virt_pg_map(x->vm, XEN_HOLE, XEN_SPARE);
+	pte = vm_get_page_table_entry(x->vm, XEN_HOLE);
+	for (i = 0; i < 2; i++) {
+		xen_assign(x, EVTCHN_IPI, A + i, A + i, 0);
+		*(u32 *)xen_hva(x, XEN_SPARE + i * 0x1000) = A + i;
+	}
+	for (i = 0; i < 8; i++) {
+		sends(x, XEN_HOLE, A + i % 2);
+		sends(x, XEN_HOLE, A + i % 2);
+		*pte ^= XEN_SPARE ^ (XEN_SPARE + 0x1000);
+	}
+}
+
 /* The mode changes after a port was assigned: it no longer exists. */
 static void test_relatch(void)
 {
@@ -633,6 +678,37 @@ static void test_irq_line(void)
 	TEST_ASSERT(!xen_pending(x, A), "level 0 raised an event");
 	kvm_irq_line(x->vm, GSI, 1);
 	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+}
+
+static int irq_line_status(struct xen_vm *x)
+{
+	struct kvm_irq_level line = { .irq = GSI, .level = 1 };
+
+	vm_ioctl(x->vm, KVM_IRQ_LINE_STATUS, &line);
+	return line.status;
+}
+
+static void test_irq_line_status(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	set_route(x, A, 0);
+	TEST_ASSERT(irq_line_status(x) > 0, "delivered, but it does not say so");
+	TEST_ASSERT_EQ(irq_line_status(x), 0);
+	xen_clear_events(x);
+	xen_put_mask(x, A, true);
+	TEST_ASSERT(irq_line_status(x) < 0, "masked, but it does not say so");
+	assert_state(x, 0, A, true, 0, 0);
+	TEST_ASSERT_EQ(irq_line_status(x), 0);
+
+	set_route(x, 4096, 0);
+	TEST_ASSERT(irq_line_status(x) < 0, "there is no such port");
+	set_route(x, A, 99);
+	TEST_ASSERT(irq_line_status(x) < 0, "there is no such vCPU");
+
+	set_route(x, A + 1, 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	TEST_ASSERT(irq_line_status(x) > 0, "kept, but it does not say so");
 }
 
 static void test_route_limit(void)
@@ -751,6 +827,76 @@ static void test_shinfo_gone(void)
 	TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, A + 1));
 	xen_send(x, A, 0);
 	TEST_ASSERT(xen_pending(x, A), "page that is back is not used");
+}
+
+static void unmask_exits(struct xen_vm *x, u32 port)
+{
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK, put_send(x, 0, port));
+}
+
+static void test_unmask_no_shinfo(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND |
+		   MORE_HCALLS, XEN_HCALL_MSR);
+	xen_set_port(x, A, STATUS_IPI, 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	unmask_exits(x, A);
+
+	x->shinfo = add_slot(x, false);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	xen_put_pending(x, A, true);
+	xen_put_mask(x, A, true);
+	remove_slot(x);
+	unmask_exits(x, A);
+	TEST_ASSERT(xen_masked(x, A), "page that is gone was written");
+	assert_state(x, 0, A, true, 0, 0);
+	add_slot(x, true);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK, put_send(x, 0, A)), 0);
+	TEST_ASSERT(!xen_masked(x, A), "still masked");
+	assert_state(x, 0, A, true, xen_sel_bit(x, A), 1);
+}
+
+/* Ports that there would be in another mode or ABI. */
+static void unmask_other_abi(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+	const u32 ports[] = { xen_nr_ports(x), 4096, XEN_FIFO_NR_PORTS - 1 };
+	u8 before[0x1000];
+	int i;
+
+	xen_fifo_opt_in(x);
+	/* All ports are pending, and masked. */
+	memset(x->shinfo + 0x800, 0xff, xen_nr_ports(x) / 4);
+	memcpy(before, x->shinfo, sizeof(before));
+	for (i = 0; i < ARRAY_SIZE(ports); i++) {
+		xen_set_port(x, ports[i], STATUS_IPI, 0);
+		unmask_exits(x, ports[i]);
+	}
+	TEST_ASSERT(!memcmp(before + 0x800, x->shinfo + 0x800, 0x400), "some bit has changed");
+	TEST_ASSERT_EQ(xen_sel(x, 0), 0);
+	TEST_ASSERT_EQ(xen_flag(x, 0), 0);
+}
+
+IN_64_BIT(unmask_other_abi)
+IN_32_BIT(unmask_other_abi)
+
+/* Other memory behind the argument of a call; the old one is still there, too. */
+static void test_send_slot_replaced(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	int i;
+
+	xen_assign(x, EVTCHN_IPI, A, A, 0);
+	xen_assign(x, EVTCHN_IPI, A + 1, A + 1, 0);
+	virt_pg_map(x->vm, XEN_HOLE, XEN_HOLE);
+	for (i = 0; i < 8; i++) {
+		*(u32 *)add_slot(x, false) = A + i % 2;
+		sends(x, XEN_HOLE, A + i % 2);
+		sends(x, XEN_HOLE, A + i % 2);
+		remove_slot(x);
+	}
 }
 
 /* Other memory behind the same address. */
@@ -1290,16 +1436,26 @@ static const struct xen_case cases[] = {
 	{ "H11 FX10 RG51 XSA454: send with garbage above bit 31, compat",
 	  test_send_garbage_compat },
 	{ "H20 RG52: argument on two pages", test_send_straddle },
+	{ "H20 RG52: argument in a 2 MiB page", test_send_large_page },
+	{ "argument, page tables change", test_send_remapped },
 	{ "L14 T19 RG17 XSA338 XSA342: port that the new mode does not have", test_relatch },
 	{ "RG46: irqfd, 64-bit", test_irqfd },
 	{ "RG46: irqfd, 32-bit", test_irqfd_32 },
 	{ "interrupt line", test_irq_line },
+	{ "interrupt line, status", test_irq_line_status },
 	{ "RG18 XSA342: route to a port that the mode does not have", test_route_limit },
 	{ "L12 DE23: no vcpu_info yet, 64-bit", test_no_vcpu_info },
 	{ "L12 DE23: no vcpu_info yet, 32-bit", test_no_vcpu_info_32 },
 	{ "X5 DE23: vcpu_info gone and back", test_vcpu_info_gone },
 	{ "X5 AP27 DE22 RG10: shared_info gone and back", test_shinfo_gone },
+	{ "H5 X5 RG10: unmask without shared_info goes to the VMM", test_unmask_no_shinfo,
+	  MORE_HCALLS },
+	{ "H5 FI46: unmask of ports of another ABI goes to the VMM", in_64_bit_unmask_other_abi,
+	  MORE_HCALLS | KVM_XEN_HVM_CONFIG_EVTCHN_FIFO },
+	{ "H5 FI46: unmask of ports of another ABI goes to the VMM, 32-bit",
+	  in_32_bit_unmask_other_abi, MORE_HCALLS | KVM_XEN_HVM_CONFIG_EVTCHN_FIFO },
 	{ "X5 RG4: other memory behind shared_info", test_slot_replaced },
+	{ "X5 RG4: other memory behind an argument", test_send_slot_replaced },
 	{ "FX11 RG9: other memory behind the HVA", test_hva_replaced },
 	{ "AP31 RE7 RG39 RG40 XSA47 XSA340 XSA343: assign, deassign and reset while sending",
 	  test_race_assign },

@@ -706,6 +706,113 @@ static void poll_without_shared_info(void)
 	xen_vm_free(x);
 }
 
+/* 32-bit code without paging, of a VM whose local APIC is the VMM's. */
+static struct xen_vm *vm_without_lapic(void)
+{
+	struct xen_vm *x = calloc(1, sizeof(*x));
+	const u8 *insn = (u8 *)(host_cpu_is_amd ? "\x0f\x01\xd9" : "\x0f\x01\xc1");
+	u8 *code;
+
+	TEST_ASSERT(x, "no memory");
+	x->vm = vm_create_barebones();
+	vm_userspace_mem_region_add(x->vm, VM_MEM_SRC_ANONYMOUS, XEN_BASE, XEN_SLOT,
+				    XEN_NR_PAGES, 0);
+	x->vcpu[0] = vm_vcpu_recreate(x->vm, 0);	/* the other way needs a stack */
+	x->nr_vcpus = 1;
+	x->shinfo = xen_hva(x, XEN_SHINFO);
+	xen_put_vcpu_info(x, 0, XEN_SHINFO);
+	xen_set_mode(x, 0, XEN_32);
+	xen_setup(x, XEN_S);
+
+	/* STEP_HCALL, as the library makes it. */
+	code = xen_hva(x, XEN_CODE);
+	memcpy(code, insn, 3);
+	memcpy(code + 3, "\xe6\xe8", 2);		/* out %al, $0xe8 */
+	return x;
+}
+
+/* KVM does not know of the interrupts that would end the sleep. */
+static void poll_without_lapic(void)
+{
+	struct xen_vm *x = vm_without_lapic();
+
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND |
+		   KVM_XEN_HVM_CONFIG_MORE_HCALLS, XEN_HCALL_MSR);
+	poll_now(x, 0, 0, 0, PORTS(PORT_A));
+	poll_now(x, 0, 0, xen_now(x) + FAR, NO_PORTS);
+	xen_hcall_exits(x, 0, HCALL_SCHED, SCHEDOP_BLOCK);
+	xen_vm_free(x);
+}
+
+static void wait_step(u32 *step, u32 wanted)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + PROMPT_MS * NSEC_PER_MSEC;
+
+	while (READ_ONCE(*step) < wanted) {
+		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "step %u", READ_ONCE(*step));
+		xen_sleep_ms(1);
+	}
+}
+
+/* The second poll has to wait until who sends the upcall is done: that might end it. */
+static u64 guest_poll_halt_poll(struct xen_poll64 *poll, u32 *step, u32 *go_on)
+{
+	s64 r = xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, (u64)poll, 0, 0, 0, 0);
+
+	WRITE_ONCE(*step, 1);
+	asm volatile("sti; hlt" : : : "memory");
+	WRITE_ONCE(*step, 2);
+	while (!READ_ONCE(*go_on))
+		asm volatile("pause");
+	asm volatile("cli");
+	poll->timeout = 0;
+	return r ?: xen_guest_hcall(HCALL_SCHED, SCHEDOP_POLL, (u64)poll, 0, 0, 0, 0);
+}
+
+/* All within one KVM_RUN, after which userspace would find no poll anyway. */
+static void poll_then_halt(bool timeout)
+{
+	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
+	u32 *step = xen_hva(x, XEN_SPARE), *go_on = step + 1;
+	u64 arg = xen_put_poll(x, 0, timeout ? xen_in_ms(x, 50) : 0, 1, (u32[]) { PORT_A });
+
+	xen_put_mask(x, PORT_A, true);
+	xen_prepare_call(x, 0, guest_poll_halt_poll, arg, XEN_SPARE, XEN_SPARE + 4);
+	xen_start(x, 0);
+	if (!timeout) {
+		poll_blocks(x, 0);
+		xen_send(x, PORT_A, 0);
+	}
+	wait_step(step, 1);
+	xen_put_pending(x, PORT_A, false);
+	TEST_ASSERT(xen_sleeps(x, 0, BLOCKED_MS), "does not sleep");
+	TEST_ASSERT(READ_ONCE(*step) == 1, "HLT ended without an interrupt");
+	/* It does not poll any more, either. */
+	xen_send(x, PORT_A, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, BLOCKED_MS), "does not sleep");
+	TEST_ASSERT(READ_ONCE(*step) == 1, "HLT ended by a port that was polled before");
+	xen_put_pending(x, PORT_A, false);
+
+	xen_send(x, PORT_OTHER, 0);
+	wait_step(step, 2);
+	WRITE_ONCE(*go_on, 1);
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+	poll_blocks(x, 0);
+	xen_send(x, PORT_A, 0);
+	poll_returns(x, 0, 0);
+	xen_vm_free(x);
+}
+
+static void poll_by_event_then_halt(void)
+{
+	poll_then_halt(false);
+}
+
+static void poll_by_timeout_then_halt(void)
+{
+	poll_then_halt(true);
+}
+
 /* The VMM stops the vCPU: it finds a hypercall that has returned 0. */
 static void poll_interrupted(enum xen_mode mode)
 {
@@ -1081,6 +1188,10 @@ static const struct xen_case cases[] = {
 	{ "P30: timeout of an earlier poll", poll_old_timeout },
 	{ "SC14 DE8 DT13: without EVTCHN_SEND", poll_without_promise },
 	{ "SC14 RG10: without shared_info", poll_without_shared_info },
+	{ "SC16 DE8: the local APIC is the VMM's", poll_without_lapic,
+	  KVM_XEN_HVM_CONFIG_MORE_HCALLS },
+	{ "SC5 P30: an event ends a poll, then HLT", poll_by_event_then_halt },
+	{ "SC3 P30 KF1: a timeout ends a poll, then HLT", poll_by_timeout_then_halt },
 	{ "SC15 X8: interrupted by a signal", in_64_bit_poll_interrupted },
 	{ "SC15 X8: interrupted by a signal, 32-bit", in_32_bit_poll_interrupted },
 	{ "SC16: other commands", in_64_bit_other_commands_exit },

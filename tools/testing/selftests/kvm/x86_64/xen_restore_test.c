@@ -52,14 +52,19 @@ static int get_deferred(struct xen_vm *x, u32 from, struct kvm_xen_vcpu_attr *at
 	return xen_errno(__vcpu_ioctl(x->vcpu[0], KVM_XEN_VCPU_GET_ATTR, attr));
 }
 
-static int set_deferred(struct xen_vm *x, u32 port, u64 sel)
+static int set_deferred_priority(struct xen_vm *x, u32 port, u32 priority, u64 sel)
 {
 	struct kvm_xen_vcpu_attr attr = {
 		.type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED,
-		.u.deferred = { .port = port, .pending_sel = sel },
+		.u.deferred = { .port = port, .priority = priority, .pending_sel = sel },
 	};
 
 	return xen_errno(__vcpu_ioctl(x->vcpu[0], KVM_XEN_VCPU_SET_ATTR, &attr));
+}
+
+static int set_deferred(struct xen_vm *x, u32 port, u64 sel)
+{
+	return set_deferred_priority(x, port, 0, sel);
 }
 
 static void needs_deferred(struct xen_vm *x)
@@ -468,6 +473,34 @@ static void deferred_attribute(void)
 	xen_vm_free(x);
 }
 
+/* 2-level events, and those that only the FIFO ABI can deliver: in the order of ports. */
+static void deferred_of_both_kinds(void)
+{
+	static const struct {
+		u32 port;
+		u32 priority;
+	} events[] = {
+		{ 3, 0 }, { LOW, XEN_2LEVEL }, { 64, 15 }, { HIGH, XEN_2LEVEL }, { 4096, 7 },
+		{ 100000, 2 }, { 0, XEN_2LEVEL },
+	};
+	static struct saved s;
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+	int i;
+
+	xen_fifo_opt_in(x);
+	xen_set(x, LONG_MODE, long_mode, 1);
+	for (i = ARRAY_SIZE(events) - 1; i--;)
+		TEST_ASSERT_EQ(set_deferred_priority(x, events[i].port, events[i].priority, 0), 0);
+	xen_step(x, 0, STEP_RETURN);
+	save(x, &s);
+	TEST_ASSERT_EQ(s.nr_deferred, ARRAY_SIZE(events));
+	for (i = 0; i < ARRAY_SIZE(events); i++) {
+		TEST_ASSERT_EQ(s.deferred[i].u.deferred.port, events[i].port);
+		TEST_ASSERT_EQ(s.deferred[i].u.deferred.priority, events[i].priority);
+	}
+	xen_vm_free(x);
+}
+
 /* A port that only a 64-bit guest has waits until the guest is one. */
 static void deferred_before_mode(void)
 {
@@ -674,6 +707,8 @@ static const struct xen_case cases[] = {
 	{ "RG34 DT24: overdue timer, all orders with the mode", overdue_timer },
 	{ "RG34 DT24: overdue timer, all orders with the clock", overdue_timer_and_clock },
 	{ "MG10 DE24: EVTCHN_DEFERRED", deferred_attribute },
+	{ "MG10 FI48: EVTCHN_DEFERRED, events of both ABIs", deferred_of_both_kinds,
+	  KVM_XEN_HVM_CONFIG_EVTCHN_FIFO },
 	{ "MG10 DE24: EVTCHN_DEFERRED before the mode", deferred_before_mode },
 	{ "MG10 DE24: saved without vcpu_info, all orders", without_vcpu_info_64 },
 	{ "MG10 DE24: saved without vcpu_info, all orders, 32-bit", without_vcpu_info_32 },

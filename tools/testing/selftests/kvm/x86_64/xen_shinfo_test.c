@@ -549,6 +549,46 @@ static void test_reset(void)
 		TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, i, 0, 0, 0), ENOENT);
 }
 
+/* Of the ports that only the FIFO ABI has. */
+static void test_reset_fifo(void)
+{
+	static const u32 ports[] = { 1, 4095, 4096, 5000, 100000, XEN_FIFO_NR_PORTS - 1 };
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	int i;
+
+	xen_fifo_opt_in(x);
+	for (i = 0; i < ARRAY_SIZE(ports); i++)
+		xen_assign(x, EVTCHN_IPI, ports[i], ports[i], 0);
+	TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_RESET, 0, 0, 0, 0), 0);
+	for (i = 0; i < ARRAY_SIZE(ports); i++) {
+		TEST_ASSERT_EQ(xen_try_evtchn(x, KVM_XEN_EVTCHN_DEASSIGN, ports[i], 0, 0, 0),
+			       ENOENT);
+		xen_assign(x, EVTCHN_IPI, ports[i], ports[i], 0);
+	}
+}
+
+/* The FIFO ABI needs to know the ports, too, whoever unmasks them. */
+static void test_port_for_fifo(void)
+{
+	const u32 flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND;
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	struct kvm_xen_hvm_attr a = {
+		.type = KVM_XEN_ATTR_TYPE_EVTCHN_PORT,
+		.u.evtchn_port.port = 100000,
+	};
+
+	xen_config(x, flags, XEN_HCALL_MSR);
+	TEST_ASSERT_EQ(xen_try_set_port(x, 5, STATUS_IPI, 0, 3), EOPNOTSUPP);
+	xen_config(x, flags | KVM_XEN_HVM_CONFIG_EVTCHN_FIFO, XEN_HCALL_MSR);
+	TEST_ASSERT_EQ(xen_try_set_port(x, 5, STATUS_IPI, 0, 3), 0);
+	TEST_ASSERT_EQ(xen_try_set_port(x, 100000, STATUS_VIRQ, 0, 15), 0);
+	vm_ioctl(x->vm, KVM_XEN_HVM_GET_ATTR, &a);
+	TEST_ASSERT_EQ(a.u.evtchn_port.type, STATUS_VIRQ);
+	TEST_ASSERT_EQ(a.u.evtchn_port.priority, 15);
+	*(u32 *)xen_hva(x, XEN_ARG(0)) = 5;
+	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_UNMASK, XEN_ARG(0));
+}
+
 static int try_send_priority(struct xen_vm *x, u32 priority)
 {
 	struct kvm_irq_routing_xen_evtchn event = { .port = 5, .priority = priority };
@@ -698,6 +738,9 @@ static const struct xen_case cases[] = {
 	{ "AP24: EVTCHN flags", test_evtchn_flags },
 	{ "AP26 RG42: EVTCHN eventfd", test_eventfd },
 	{ "AP25 DE32: EVTCHN reset", test_reset },
+	{ "AP25: EVTCHN reset, ports of FIFO", test_reset_fifo, KVM_XEN_HVM_CONFIG_EVTCHN_FIFO },
+	{ "AP33 AP35 FI46: EVTCHN_PORT for FIFO alone", test_port_for_fifo,
+	  KVM_XEN_HVM_CONFIG_EVTCHN_FIFO | KVM_XEN_HVM_CONFIG_MORE_HCALLS },
 	{ "AP27 AP28 DE30: EVTCHN_SEND", test_send },
 	{ "AP27 XSA342: EVTCHN_SEND limit, 32-bit", test_send_32 },
 	{ "AP29 MG7 RG18: routing", test_route },

@@ -5,7 +5,7 @@
  * 32-bit guests.
  *
  * A case fails when an interrupt comes that should not, in the wrong order, too often, or
- * does not come.  Linux 6.12 fails T6, T7, U12, M12, U23, U30, RG44 and DT36.
+ * does not come.  Linux 6.12 fails T6, T7, U12, M12, U23, U30, RG44, DT36 and X5.
  */
 #include "apic.h"
 #include "xen.h"
@@ -212,6 +212,28 @@ static void test_halt_upcall_mask(void)
 	TEST_ASSERT_EQ(x->state[0].info->upcall_mask, 0);
 }
 
+static u64 guest_halt(u64 unused, u64 unused2, u64 unused3)
+{
+	asm volatile("hlt" : : : "memory");
+	return 0;
+}
+
+/* With interrupts off it does not wait for upcalls. */
+static void test_halt_off(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+
+	xen_lapic_enable(x, 0, true);
+	x->state[0].info->upcall_mask = 1;
+	xen_prepare_call(x, 0, guest_halt, 0, 0, 0);
+	xen_start(x, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+	xen_send_msi(x, 0, 0x400);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
+	assert_count(x, NMI_VECTOR, 1);
+	TEST_ASSERT_EQ(x->state[0].info->upcall_mask, 1);
+}
+
 /* With a shadow one more instruction is executed: here one that exits. */
 static void shadow(u8 kind)
 {
@@ -271,6 +293,50 @@ static void test_vector_off(void)
 	xen_set(x, UPCALL_VECTOR, vector, 0x44);
 	xen_window(x, 0);
 	assert_count(x, 0x44, 1);
+}
+
+/* Until the guest has taken it, which runs or halts. */
+static void await_upcall(struct xen_vm *x)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + xen_ms(5000) * NSEC_PER_MSEC;
+
+	while (xen_flag(x, 0) && xen_real_ns(CLOCK_MONOTONIC) < end)
+		xen_sleep_ms(1);
+	assert_count(x, XEN_VECTOR, 1);
+}
+
+/* The flag was there first. */
+static void vector_on(enum xen_step step)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI | XEN_VI);
+
+	x->state[0].irqs = step == STEP_SPIN;
+	xen_put_flag(x, 0, 1);
+	xen_prepare(x, 0, step);
+	xen_start(x, 0);
+	if (step == STEP_HLT)
+		TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+	else
+		TEST_ASSERT_EQ(xen_wait(x, 0, 20), XEN_RUNNING_YET);
+	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
+
+	xen_set(x, UPCALL_VECTOR, vector, XEN_VECTOR);
+	await_upcall(x);
+	if (step == STEP_HLT)
+		xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
+	else
+		xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+	assert_count(x, XEN_VECTOR, 1);
+}
+
+static void test_vector_on_halted(void)
+{
+	vector_on(STEP_HLT);
+}
+
+static void test_vector_on_running(void)
+{
+	vector_on(STEP_SPIN);
 }
 
 static void test_msr_off(void)
@@ -541,23 +607,125 @@ static void test_both_lapic_off(void)
 	assert_count(x, XEN_VECTOR, 1);
 }
 
+/* A memslot of its own for vcpu_info; NULL takes it away. */
+static void set_slot(struct xen_vm *x, void *page)
+{
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, page ? 0x1000 : 0, page);
+}
+
+static void *vcpu_info_in_slot(struct xen_vm *x)
+{
+	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	set_slot(x, page);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
+	x->state[0].info = page;
+	return page;
+}
+
+static void enable_by_guest(struct xen_vm *x)
+{
+	apic_write(x, APIC_SPIV, 0xff | APIC_SPIV_APIC_ENABLED);
+}
+
+static void enable_by_vmm(struct xen_vm *x)
+{
+	xen_lapic_enable(x, 0, true);
+}
+
+static void set_vector(struct xen_vm *x)
+{
+	xen_vcpu_set(x, 0, UPCALL_VECTOR, vector, LV);
+}
+
+/*
+ * Nobody knows whether an upcall is pending: its memslot is gone, and comes back while the
+ * vCPU sleeps, or its page has to be faulted in.
+ */
+static void vector_waits(void (*act)(struct xen_vm *x), bool slot)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_SI);
+	void *page = vcpu_info_in_slot(x);
+
+	virt_pg_map(x->vm, XEN_HOLE, XEN_HOLE);
+	xen_cpu(x, 0)->vcpu_info = XEN_HOLE;
+	if (act == set_vector)
+		enable_by_vmm(x);
+	else
+		set_vector(x);
+	xen_step(x, 0, STEP_RETURN);	/* writes the clock into the page */
+	xen_put_flag(x, 0, 1);
+	if (slot)
+		set_slot(x, NULL);
+	else
+		TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
+	act(x);
+	if (slot) {
+		TEST_ASSERT(!xen_irr(x, 0, LV), "raised without knowing why");
+		xen_prepare(x, 0, STEP_HLT);
+		xen_start(x, 0);
+		TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+		set_slot(x, page);
+		xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
+	} else {
+		xen_step(x, 0, STEP_RETURN);
+		TEST_ASSERT(xen_irr(x, 0, LV), "not raised");
+		xen_window(x, 0);
+	}
+	assert_count(x, LV, 1);
+}
+
+static void test_enable_no_page(void)
+{
+	vector_waits(enable_by_guest, true);
+	vector_waits(enable_by_guest, false);
+}
+
+static void test_set_lapic_no_page(void)
+{
+	vector_waits(enable_by_vmm, true);
+	vector_waits(enable_by_vmm, false);
+}
+
+static void test_set_vector_no_page(void)
+{
+	vector_waits(set_vector, true);
+	vector_waits(set_vector, false);
+}
+
+/* Its page was dropped, and only who looks for an upcall has a reason to map it. */
+static void test_drop_page(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	void *page = vcpu_info_in_slot(x);
+
+	virt_pg_map(x->vm, XEN_HOLE, XEN_HOLE);
+	xen_cpu(x, 0)->vcpu_info = XEN_HOLE;
+	x->state[0].irqs = true;
+	xen_prepare(x, 0, STEP_SPIN);
+	xen_start(x, 0);
+	TEST_ASSERT_EQ(xen_wait(x, 0, 20), XEN_RUNNING_YET);
+
+	TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
+	xen_put_flag(x, 0, 1);
+	await_upcall(x);
+	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+}
+
 /* HLT while vcpu_info is gone: at worst the sleep ends for nothing. */
 static void test_halt_no_page(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
-	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *page = vcpu_info_in_slot(x);
 
-	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
-	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
-	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0, NULL);
+	set_slot(x, NULL);
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
 	if (xen_wait(x, 0, 50) == XEN_RUNNING_YET)
 		xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
 
 	/* The page comes back with an upcall. */
-	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
-	x->state[0].info = page;
+	set_slot(x, page);
 	xen_put_flag(x, 0, 1);
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
@@ -577,9 +745,12 @@ static const struct xen_case cases[] = {
 	{ "U5 U28: halted vCPU, 32-bit", test_halt_32 },
 	{ "U28: masked event leaves the vCPU halted", test_halt_masked },
 	{ "U30 DE28: HLT clears the upcall mask", test_halt_upcall_mask },
+	{ "U30 DE28: HLT with interrupts off leaves the upcall mask alone", test_halt_off },
 	{ "U6: interrupt shadow", test_shadow },
 	{ "U7: guest sets its own flag", test_own_flag },
 	{ "U8: VM-wide vector switched off and on", test_vector_off },
+	{ "U5 U8: VM-wide vector set while the vCPU sleeps", test_vector_on_halted },
+	{ "U8: VM-wide vector set while the vCPU runs", test_vector_on_running },
 	{ "DT36: no upcall without CONFIG", test_msr_off },
 	{ "U11: per-vCPU vector, 64-bit", test_lapic_vector },
 	{ "U11: per-vCPU vector, 32-bit", test_lapic_vector_32 },
@@ -598,6 +769,10 @@ static const struct xen_case cases[] = {
 	{ "DE14 RG44: APIC IDs that look alike", test_apic_id_alias },
 	{ "U21: both vectors", test_both },
 	{ "U22: both vectors, APIC disabled", test_both_lapic_off },
+	{ "U17 X5 RG45: APIC enabled while vcpu_info is out of reach", test_enable_no_page },
+	{ "X5 RG45: KVM_SET_LAPIC while vcpu_info is out of reach", test_set_lapic_no_page },
+	{ "U15 X5: vector set while vcpu_info is out of reach", test_set_vector_no_page },
+	{ "U7 RG43: page of vcpu_info dropped while the vCPU runs", test_drop_page },
 	{ "DE31 FX14 RG14 RG43: HLT while vcpu_info is gone", test_halt_no_page },
 };
 

@@ -7,7 +7,7 @@
  *
  * Each case is a guest of its own; it fails when the guest sees another result
  * or fault, or the VMM another exit, than real Xen or KVM's user API give.  Linux
- * 6.12 fails DT1 to DT5, DT27, FX2 and the interception without an MSR (DT36).
+ * 6.12 fails DT1 to DT5, DT27, FX2, X5 and the interception without an MSR (DT36).
  *
  * Emulated AMD of Bochs 2.7 dies in the exits of HC10 and HC26: use -x HC10 -x HC26.
  */
@@ -190,20 +190,37 @@ static void test_exit_compat(void)
 	exit_32(XEN_COMPAT);
 }
 
-/* The kernel answers nothing to user mode. */
-static void user_mode(enum xen_mode mode)
+#define ALL	(XEN_CFG | XEN_SI | XEN_VI | XEN_ID | XEN_TM)
+
+/* Segments of another level, but the page tables are still the kernel's. */
+static void set_cpl(struct xen_vm *x, u8 cpl)
 {
-	struct xen_vm *x = xen_vm_new(1, mode, XEN_CFG | XEN_SI | XEN_VI | XEN_ID | XEN_TM);
+	struct kvm_sregs sregs;
+	struct kvm_segment *seg;
+	int i;
+
+	vcpu_sregs_get(x->vcpu[0], &sregs);
+	for (i = 0; i < 6; i++) {		/* cs, ds, es, fs, gs, ss */
+		seg = &sregs.cs + i;
+		seg->selector |= cpl;
+		seg->dpl = cpl;
+	}
+	vcpu_sregs_set(x->vcpu[0], &sregs);
+}
+
+/* The kernel answers nothing to code that is not at level 0. */
+static void all_exit(struct xen_vm *x, u8 cpl)
+{
 	struct kvm_xen_exit *hc;
 
 	xen_set(x, XEN_VERSION, xen_version, 0x40011);
 	xen_assign(x, EVTCHN_IPI, 5, 5, 0);
 	hc = xen_hcall_exits(x, 0, HCALL_VERSION, XENVER_VERSION);
-	TEST_ASSERT_EQ(hc->u.hcall.cpl, 3);
-	TEST_ASSERT_EQ(hc->u.hcall.longmode, mode == XEN_USER64);
+	TEST_ASSERT_EQ(hc->u.hcall.cpl, cpl);
+	TEST_ASSERT_EQ(hc->u.hcall.longmode, xen_is_64(x, 0));
 	*(u32 *)xen_hva(x, XEN_ARG(0)) = 5;
 	xen_hcall_exits(x, 0, HCALL_EVTCHN, EVTCHNOP_SEND, XEN_ARG(0));
-	TEST_ASSERT(!xen_pending(x, 5), "user mode raised an event");
+	TEST_ASSERT(!xen_pending(x, 5), "an event was raised");
 	xen_hcall_exits(x, 0, HCALL_SCHED, SCHEDOP_YIELD);
 	xen_hcall_exits(x, 0, HCALL_SET_TIMER, 1);
 	xen_hcall_exits(x, 0, HCALL_VCPU, VCPUOP_STOP_SINGLESHOT, XEN_VCPU_ID(0));
@@ -211,13 +228,29 @@ static void user_mode(enum xen_mode mode)
 
 static void test_user_64(void)
 {
-	user_mode(XEN_USER64);
+	all_exit(xen_vm_new(1, XEN_USER64, ALL), 3);
 }
 
 static void test_user_32(void)
 {
-	user_mode(XEN_USER32);
+	all_exit(xen_vm_new(1, XEN_USER32, ALL), 3);
 }
+
+static void middle_levels(enum xen_mode mode)
+{
+	struct xen_vm *x;
+	u8 cpl;
+
+	for (cpl = 1; cpl <= 2; cpl++) {
+		x = xen_vm_new(1, mode, ALL);
+		set_cpl(x, cpl);
+		all_exit(x, cpl);
+		xen_vm_free(x);
+	}
+}
+
+IN_64_BIT(middle_levels)
+IN_32_BIT(middle_levels)
 
 static void test_real_mode(void)
 {
@@ -604,6 +637,39 @@ static void test_latch_again(void)
 	TEST_ASSERT(!(version & 1), "version %u is odd", version);
 }
 
+/* The page is there and the mode is known; the wallclock follows with the memory. */
+static void latch_without_shinfo(bool by_attr)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG);
+	struct xen_shared_info64 *info;
+
+	info = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, info);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0, NULL);
+	if (by_attr)
+		xen_vcpu_set(x, 0, HYPERCALL_PAGE, gpa, XEN_HCALL_PAGE);
+	else
+		TEST_ASSERT_EQ(xen_wrmsr(x, 0, XEN_HCALL_MSR, XEN_HCALL_PAGE), 0);
+	TEST_ASSERT_EQ(good_slots(xen_hva(x, XEN_HCALL_PAGE)), 127);
+	TEST_ASSERT_EQ(xen_get(x, LONG_MODE, long_mode), 1);
+	TEST_ASSERT_EQ(info->wc.version, 0);
+
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, info);
+	xen_step(x, 0, STEP_RETURN);
+	TEST_ASSERT(info->wc.version && info->wc.sec, "no wallclock in the 64-bit layout");
+}
+
+static void test_latch_without_shinfo(void)
+{
+	latch_without_shinfo(false);
+}
+
+static void test_attr_without_shinfo(void)
+{
+	latch_without_shinfo(true);
+}
+
 /* Another VM's configuration does not matter. */
 static void test_two_vms(void)
 {
@@ -637,6 +703,20 @@ static void test_config_no_msr(void)
 
 	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, 0);
 	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, 1), -KVM_ENOSYS);
+	xen_vm_free(other);
+}
+
+/* Nor is there a hypercall page. */
+static void test_page_no_msr(void)
+{
+	struct xen_vm *other = xen_vm_new(1, XEN_64, XEN_CFG);
+	struct xen_vm *x = xen_vm_new(1, XEN_64, 0);
+
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, 0);
+	fill(x, XEN_HCALL_PAGE, 0xa5);
+	TEST_ASSERT_EQ(xen_vcpu_try_set(x, 0, HYPERCALL_PAGE, gpa, XEN_HCALL_PAGE), EINVAL);
+	TEST_ASSERT(all_bytes(xen_hva(x, XEN_HCALL_PAGE), 0xa5, 0x1000), "page was written");
+	TEST_ASSERT_EQ(xen_get(x, LONG_MODE, long_mode), 0);
 	xen_vm_free(other);
 }
 
@@ -772,6 +852,10 @@ static const struct xen_case cases[] = {
 	  test_user_64, KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
 	{ "HC8 H10 DT6 DE29 RG38: user mode always exits, 32-bit",
 	  test_user_32, KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
+	{ "HC8 DT6: levels 1 and 2 always exit, 64-bit", in_64_bit_middle_levels,
+	  KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
+	{ "HC8 DT6: levels 1 and 2 always exit, 32-bit", in_32_bit_middle_levels,
+	  KVM_XEN_HVM_CONFIG_EVTCHN_SEND },
 	{ "HC9: real mode", test_real_mode },
 	{ "HC10: virtual-8086 mode", test_vm86 },
 	{ "HC11: the other vendor's instruction", test_other_vendor },
@@ -794,9 +878,14 @@ static const struct xen_case cases[] = {
 	{ "HC28 HC29 DT7: the write latches the mode", test_latch },
 	{ "HC29 DE27 DT2: compat mode latches 32 bits", test_latch_compat },
 	{ "HC30 DT4: each write renews the wallclock", test_latch_again },
+	{ "HC28 X5: latched while shared_info is out of reach", test_latch_without_shinfo },
+	{ "HC33 X5: HYPERCALL_PAGE while shared_info is out of reach", test_attr_without_shinfo,
+	  KVM_XEN_HVM_CONFIG_HYPERCALL_PAGE },
 	{ "HC31 DT36: a VM without configuration", test_two_vms },
 	{ "HC32: configuration switched off and on", test_config_off },
 	{ "HC32 DT36: interception without an MSR is off", test_config_no_msr },
+	{ "HC34 DT36: HYPERCALL_PAGE without an MSR", test_page_no_msr,
+	  KVM_XEN_HVM_CONFIG_HYPERCALL_PAGE },
 	{ "VE1 VE3 VE4: version, 64-bit", test_version_64 },
 	{ "VE1 VE3 VE4: version, 32-bit", test_version_32 },
 	{ "VE1 VE3 VE4: version, compat", test_version_compat },

@@ -445,7 +445,6 @@ void xen_send(struct xen_vm *x, u32 port, u32 vcpu)
 	TEST_ASSERT_EQ(xen_try_send(x, port, vcpu), 0);
 }
 
-/* A binary statistic of vCPU @n, or of the VM if @n is negative; false if there is none. */
 u64 xen_slab_kb(void)
 {
 	FILE *file;
@@ -483,6 +482,7 @@ static bool read_stat(int fd, const char *name, u64 *value)
 	return found;
 }
 
+/* A binary statistic of vCPU @n, or of the VM if @n is negative; false if there is none. */
 bool xen_try_stat(struct xen_vm *x, int n, const char *name, u64 *value)
 {
 	int fd = n < 0 ? vm_get_stats_fd(x->vm) : vcpu_get_stats_fd(x->vcpu[n]);
