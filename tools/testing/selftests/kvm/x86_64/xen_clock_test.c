@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -189,6 +190,82 @@ static void tells_the_time(void)
 				    now - set[i] <= xen_real_ns(CLOCK_MONOTONIC) - before + MSEC,
 				    "%lu after it was %lu", now, set[i]);
 	}
+	xen_vm_free(x);
+}
+
+/* The memslot of a page at XEN_HOLE, which goes away while the page keeps its contents. */
+static void set_hole(struct xen_vm *x, void *page, bool there)
+{
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, there ? 0x1000 : 0, page);
+}
+
+static void *fill_hole(struct xen_vm *x)
+{
+	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	TEST_ASSERT(page != MAP_FAILED, "mmap");
+	set_hole(x, page, true);
+	virt_pg_map(x->vm, XEN_HOLE, XEN_HOLE);
+	return page;
+}
+
+static u64 system_time_at(const void *copy)
+{
+	struct xen_time_info time;
+
+	memcpy(&time, copy, sizeof(time));
+	return time.system_time;
+}
+
+/* The copy at @offset in XEN_HOLE is out of reach when the clock is set. */
+static void set_without_memory(struct xen_vm *x, void *page, u32 offset)
+{
+	u64 time = XEN_HOLE + offset, end;
+	int i;
+
+	is_right(x, 0, time);
+	for (i = 1; i < 4; i++) {
+		set_hole(x, page, false);
+		xen_set_now(x, i * UPTIME);
+		xen_window(x, 0);
+		set_hole(x, page, true);
+		is_right(x, 0, time);
+	}
+
+	/* Also if the vCPU runs all the time. */
+	x->state[0].irqs = true;
+	xen_prepare(x, 0, STEP_SPIN);
+	xen_start(x, 0);
+	set_hole(x, page, false);
+	xen_set_now(x, i * UPTIME);
+	xen_sleep_ms(20);
+	TEST_ASSERT(system_time_at(page + offset) < i * UPTIME, "written without a memslot");
+	set_hole(x, page, true);
+	end = xen_real_ns(CLOCK_MONOTONIC) + xen_ms(5000) * MSEC;
+	while (system_time_at(page + offset) < i * UPTIME)
+		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "not published");
+	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+	is_right(x, 0, time);
+}
+
+static void set_without_vcpu_info(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	void *page = fill_hole(x);
+
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
+	set_without_memory(x, page, offsetof(struct xen_vcpu_info64, time));
+	xen_vm_free(x);
+}
+
+static void set_without_time_area(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	void *page = fill_hole(x);
+
+	set_time_area(x, XEN_HOLE + 0x123);
+	set_without_memory(x, page, 0x123);
+	is_right(x, 0, XEN_SHINFO + offsetof(struct xen_vcpu_info64, time));
 	xen_vm_free(x);
 }
 
@@ -542,6 +619,43 @@ static void wallclock_follows_clock(enum xen_mode mode)
 IN_64_BIT(wallclock_follows_clock)
 IN_32_BIT(wallclock_follows_clock)
 
+/* If shared_info was out of reach, as soon as it is back. */
+static void wallclock_without_memory(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
+	void *page = fill_hole(x);
+	struct xen_wallclock old;
+	int i;
+
+	x->shinfo = page;
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	for (i = 1; i < 4; i++) {
+		wallclock_is_right(x);
+		old = *xen_wallclock(x);
+		set_hole(x, page, false);
+		xen_set_now(x, i * UPTIME);
+		TEST_ASSERT(!memcmp(xen_wallclock(x), &old, sizeof(old)),
+			    "written without a memslot");
+		set_hole(x, page, true);
+		wallclock_is_right(x);
+		xen_window(x, 0);
+	}
+	xen_vm_free(x);
+}
+
+IN_64_BIT(wallclock_without_memory)
+IN_32_BIT(wallclock_without_memory)
+
+/* The pending bits of a 64-bit guest, which has perhaps @changed those at the wallclock's place. */
+static void events_are(const u8 *page, u8 before, bool changed)
+{
+	int i;
+
+	for (i = 0x800; i < 0xa00; i++)
+		TEST_ASSERT(page[i] == before || (changed && i >= 0x900 && i < 0x928),
+			    "byte %#x is %#x, was %#x", i, page[i], before);
+}
+
 /*
  * shared_info before the mode: the wallclock goes where a 64-bit guest has its
  * pending bits.  They are put back, unless the guest has changed them since.
@@ -550,7 +664,6 @@ static void wallclock_over_events(u8 before, bool changed)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_VI);
 	u8 *page = x->shinfo;
-	int i;
 
 	memset(page + 0x800, before, 0x200);
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
@@ -563,10 +676,7 @@ static void wallclock_over_events(u8 before, bool changed)
 	xen_set(x, LONG_MODE, long_mode, 1);
 	x->long_mode = true;
 	wallclock_is_right(x);
-
-	for (i = 0x800; i < 0xa00; i++)
-		TEST_ASSERT(page[i] == before || (changed && i >= 0x900 && i < 0x928),
-			    "byte %#x is %#x, was %#x", i, page[i], before);
+	events_are(page, before, changed);
 	xen_vm_free(x);
 }
 
@@ -583,6 +693,25 @@ static void wallclock_over_some_events(void)
 static void wallclock_over_changed_events(void)
 {
 	wallclock_over_events(0, true);
+}
+
+/* Each time it is what was there just before. */
+static void wallclock_over_events_again(void)
+{
+	static const u8 before[] = { GARBAGE, 0, 0x5c };
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u8 *page = x->shinfo;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(before); i++) {
+		memset(page + 0x800, before[i], 0x200);
+		xen_set(x, LONG_MODE, long_mode, x->long_mode = false);
+		wallclock_is_right(x);
+		xen_set(x, LONG_MODE, long_mode, x->long_mode = true);
+		wallclock_is_right(x);
+		events_are(page, before[i], false);
+	}
+	xen_vm_free(x);
 }
 
 /* CPUID. */
@@ -612,12 +741,13 @@ static void add_entry(struct kvm_cpuid2 *cpuid, struct kvm_cpuid_entry2 entry)
 
 #define INDEXED	KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
-/* Xen's leaves, with these time leaves, in place of KVM's. */
-static void set_cpuid(struct xen_vm *x, u32 base, const struct kvm_cpuid_entry2 *time, int nr)
+/* Xen's leaves up to @last, with these time leaves, in place of KVM's. */
+static void set_cpuid(struct xen_vm *x, u32 base, u32 last, const struct kvm_cpuid_entry2 *time,
+		      int nr)
 {
 	const struct kvm_cpuid_entry2 other = { CPUID_BASE, 0, 0, CPUID_BASE + 5, 0x12345678 };
 	const struct kvm_cpuid_entry2 xen[] = {
-		{ base, 0, 0, base + 4, 0x566e6558, 0x65584d4d, 0x4d4d566e },
+		{ base, 0, 0, last, 0x566e6558, 0x65584d4d, 0x4d4d566e },
 		{ base + 1, 0, 0, 0x40011 },
 		{ base + 2, 0, 0, 1, XEN_HCALL_MSR },
 		{ base + 4, 0, 0, 8 },
@@ -634,8 +764,10 @@ static void set_cpuid(struct xen_vm *x, u32 base, const struct kvm_cpuid_entry2 
 	}
 	if (base != CPUID_BASE)
 		add_entry(cpuid, other);
-	for (i = 0; i < ARRAY_SIZE(xen); i++)
-		add_entry(cpuid, xen[i]);
+	for (i = 0; i < ARRAY_SIZE(xen); i++) {
+		if (xen[i].function <= last)
+			add_entry(cpuid, xen[i]);
+	}
 	for (i = 0; i < nr; i++)
 		add_entry(cpuid, time[i]);
 	vcpu_init_cpuid(x->vcpu[0], cpuid);
@@ -662,7 +794,7 @@ static void is(struct cpuid_regs got, u32 eax, u32 ebx, u32 ecx, u32 edx)
 		    eax, ebx, ecx, edx);
 }
 
-static void time_leaves(u32 base)
+static void time_leaves(u32 base, u32 last)
 {
 	const struct kvm_cpuid_entry2 time[] = {
 		{ base + 3, 0, INDEXED, 6, 2, 1234567, 9 },
@@ -674,7 +806,7 @@ static void time_leaves(u32 base)
 	struct cpuid_regs khz;
 	u32 guest_khz;
 
-	set_cpuid(x, base, time, ARRAY_SIZE(time));
+	set_cpuid(x, base, last, time, ARRAY_SIZE(time));
 	guest_khz = __vcpu_ioctl(x->vcpu[0], KVM_GET_TSC_KHZ, NULL);
 
 	is(guest_cpuid(x, base + 3, 0), 6, 2, 1234567, 9);
@@ -685,18 +817,24 @@ static void time_leaves(u32 base)
 		    khz.eax, guest_khz);
 	is(khz, khz.eax, 6, 7, 8);
 	is(guest_cpuid(x, base + 3, 3), 10, 11, 12, 13);
-	is(guest_cpuid(x, base + 4, 0), 8, 0, 0, 0);
+	if (last > base + 3)
+		is(guest_cpuid(x, base + 4, 0), 8, 0, 0, 0);
 	xen_vm_free(x);
 }
 
 static void cpuid_time_leaves(void)
 {
-	time_leaves(CPUID_BASE);
+	time_leaves(CPUID_BASE, CPUID_BASE + 4);
+}
+
+static void cpuid_time_leaves_at_end(void)
+{
+	time_leaves(CPUID_BASE, CPUID_BASE + 3);
 }
 
 static void cpuid_time_leaves_behind_hyperv(void)
 {
-	time_leaves(CPUID_BASE + 0x100);
+	time_leaves(CPUID_BASE + 0x100, CPUID_BASE + 0x104);
 }
 
 /* The VMM has sub-leaf 0 only. */
@@ -707,7 +845,7 @@ static void cpuid_one_time_leaf(void)
 	};
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
 
-	set_cpuid(x, CPUID_BASE, time, ARRAY_SIZE(time));
+	set_cpuid(x, CPUID_BASE, CPUID_BASE + 4, time, ARRAY_SIZE(time));
 	is(guest_cpuid(x, CPUID_BASE + 3, 0), 6, 2, 1234567, 9);
 	is(guest_cpuid(x, CPUID_BASE + 3, 1), 0, 0, 0, 0);
 	is(guest_cpuid(x, CPUID_BASE + 3, 2), 0, 0, 0, 0);
@@ -722,7 +860,7 @@ static void cpuid_time_leaf_without_index(void)
 	};
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
 
-	set_cpuid(x, CPUID_BASE, time, ARRAY_SIZE(time));
+	set_cpuid(x, CPUID_BASE, CPUID_BASE + 4, time, ARRAY_SIZE(time));
 	is(guest_cpuid(x, CPUID_BASE + 3, 0), 6, 2, 1234567, 9);
 	xen_vm_free(x);
 }
@@ -736,6 +874,9 @@ static const struct xen_case cases[] = {
 	{ "PV2: published in the second area", publishes_second_copy },
 	{ "PV3 PV4: places of the second area", time_area_places },
 	{ "PV5: tells the time", tells_the_time },
+	{ "PV1 PV5: the clock is set while vcpu_info is out of reach", set_without_vcpu_info },
+	{ "PV2 PV5: the clock is set while the second area is out of reach",
+	  set_without_time_area },
 	{ "PV6 PV7 FX8 RG30: hides that the TSC is stable", hides_stable_tsc, TSC_UNSTABLE },
 	{ "PV8 FX8 DT37 RG28: never says that the guest was stopped", was_never_stopped },
 	{ "PV9: reading races with KVM_SET_CLOCK", read_races_with_set_clock },
@@ -752,10 +893,16 @@ static const struct xen_case cases[] = {
 	{ "WC1: wallclock, SHARED_INFO_HVA", wallclock_by_hva, BY_HVA },
 	{ "MG4 DT19: wallclock follows KVM_SET_CLOCK", in_64_bit_wallclock_follows_clock },
 	{ "MG4 DT19: wallclock follows KVM_SET_CLOCK, 32-bit", in_32_bit_wallclock_follows_clock },
+	{ "MG4: wallclock, KVM_SET_CLOCK while shared_info is out of reach",
+	  in_64_bit_wallclock_without_memory },
+	{ "MG4: wallclock, KVM_SET_CLOCK while shared_info is out of reach, 32-bit",
+	  in_32_bit_wallclock_without_memory },
 	{ "MG6 DT25: mode after shared_info", wallclock_over_no_events },
 	{ "MG6 DT25: mode after shared_info with events", wallclock_over_some_events },
 	{ "MG6: mode after shared_info, events since", wallclock_over_changed_events },
+	{ "MG6 WC4: mode to and fro, events change", wallclock_over_events_again },
 	{ "CP1 FX9 DT26: CPUID time leaves", cpuid_time_leaves },
+	{ "CP1: CPUID time leaves are the last ones", cpuid_time_leaves_at_end },
 	{ "CP1 FX9 DT26: CPUID time leaves behind Hyper-V's", cpuid_time_leaves_behind_hyperv },
 	{ "CP2: only the first CPUID time leaf", cpuid_one_time_leaf },
 	{ "CP2 M14: CPUID time leaf without an index", cpuid_time_leaf_without_index },

@@ -750,6 +750,7 @@ IN_32_BIT(status_read_only)
 #define MIN_PERIOD	MSEC
 #define MAX_PERIOD	0x3fffffffffffffffULL
 #define PERIOD		(20 * MSEC)
+#define LONG_PERIOD	(500 * SEC)
 #define COUNT_MS	xen_ms(400)
 
 static s64 set_periodic(struct xen_vm *x, int n, int target, u64 period)
@@ -822,6 +823,17 @@ static void events_come(struct xen_vm *x, u32 port, u64 period)
 	} while (nr < 3 && xen_real_ns(CLOCK_MONOTONIC) < end);
 	max = (xen_real_ns(CLOCK_MONOTONIC) - start) / period + 2;
 	TEST_ASSERT(nr >= 3 && nr <= max, "%u events, at most %lu are possible", nr, max);
+}
+
+static void event_within(struct xen_vm *x, u32 port, u64 ms)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + ms * MSEC;
+
+	while (!xen_pending(x, port)) {
+		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "no event");
+		xen_sleep_ms(1);
+	}
+	xen_put_pending(x, port, false);
 }
 
 static void no_events(struct xen_vm *x, u32 port)
@@ -1049,17 +1061,12 @@ static void periodic_attribute(void)
 /* The next event is at @next, or soon if that is past. */
 static void next_event_at(struct xen_vm *x, u64 next)
 {
-	u64 end = xen_real_ns(CLOCK_MONOTONIC) + PROMPT_MS * MSEC;
 	u64 now;
 
 	spin(x, 0);
-	while (!xen_pending(x, TIMER)) {
-		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "no event");
-		xen_sleep_ms(1);
-	}
+	event_within(x, TIMER, PROMPT_MS);
 	now = xen_now(x);
 	TEST_ASSERT(now + CLOCK_ERROR_NS >= next, "early by %lu ns", next - now);
-	xen_put_pending(x, TIMER, false);
 	events_come(x, TIMER, PERIOD);
 	stop_spinning(x, 0);
 	TEST_ASSERT_EQ(period_of(x, 0), PERIOD);
@@ -1119,7 +1126,6 @@ static void periodic_starts_later(void)
 	xen_vm_free(x);
 }
 
-/* Time is what goes by, not what the clock says. */
 /*
  * Times that only a confused VMM can mean.  Those from 2^63 on have passed; none makes the
  * host set a timer in the past, which would keep its CPU busy for ever.
@@ -1151,6 +1157,7 @@ static void periodic_extreme_times(void)
 	xen_vm_free(x);
 }
 
+/* Time is what goes by, not what the clock says. */
 static void periodic_and_clock(void)
 {
 	static const u64 times[] = { UPTIME + 5000 * SEC, UPTIME, SEC, UPTIME + SEC };
@@ -1176,6 +1183,120 @@ static void periodic_and_clock(void)
 	}
 	xen_vm_free(x);
 }
+
+/* At a priority at which hardly anything else gets its CPU. */
+static void spin_undisturbed(struct xen_vm *x, int n)
+{
+	const struct sched_param fifo = { .sched_priority = 1 }, other = {};
+
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_FIFO, &fifo), "no real-time scheduling");
+	spin(x, n);
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_OTHER, &other), "no usual scheduling");
+}
+
+/* An event that is due by the new time does not wait until the host's timer rings. */
+static void periodic_and_clock_forward(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+	int i;
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, LONG_PERIOD), 0);
+	xen_put_pending(x, TIMER, false);
+	for (i = 0; i < 4; i++) {
+		spin_undisturbed(x, 0);
+		xen_sleep_ms(50);
+		TEST_ASSERT(!xen_pending(x, TIMER), "early");
+		xen_set_now(x, xen_now(x) + LONG_PERIOD);
+		event_within(x, TIMER, xen_ms(800));
+		stop_spinning(x, 0);
+	}
+	xen_vm_free(x);
+}
+
+/* Of a vCPU that runs; the next event is due a new period after the last one. */
+static void periodic_shortened(void)
+{
+	u32 port = XEN_TIMER_PORT(1);
+	struct xen_vm *x = periodic_vm(2, XEN_64);
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 1, LONG_PERIOD), 0);
+	spin(x, 1);
+	event_within(x, port, PROMPT_MS);
+	no_events(x, port);
+	TEST_ASSERT_EQ(set_periodic(x, 0, 1, PERIOD), 0);
+	events_come(x, port, PERIOD);
+	stop_spinning(x, 1);
+
+	/* Of one that does not: there is no event before it runs. */
+	TEST_ASSERT_EQ(set_periodic(x, 0, 1, LONG_PERIOD), 0);
+	TEST_ASSERT_EQ(set_periodic(x, 0, 1, PERIOD), 0);
+	TEST_ASSERT(next_of(x, 1) <= xen_now(x) + PERIOD, "next at %lu", next_of(x, 1));
+	xen_vm_free(x);
+}
+
+static u64 guest_set_periodic(u64 *period, u32 *stop, u64 unused)
+{
+	while (!READ_ONCE(*stop))
+		GUEST_ASSERT_EQ(xen_guest_hcall(HCALL_VCPU, VCPUOP_SET_PERIODIC, XEN_VCPU_ID(0),
+						(u64)period, 0, 0, 0), 0);
+	return 0;
+}
+
+/* Set again and again, the period is the same, and the phase, too. */
+static void periodic_set_often(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+
+	*(u64 *)xen_hva(x, XEN_ARG(0)) = PERIOD;
+	xen_prepare_call(x, 0, guest_set_periodic, XEN_ARG(0), XEN_SPARE, 0);
+	xen_start(x, 0);
+	events_come(x, TIMER, PERIOD);
+	WRITE_ONCE(*(u32 *)xen_hva(x, XEN_SPARE), 1);
+	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	xen_vm_free(x);
+}
+
+/* A VMM that has stopped the vCPU may rely on the guest's memory. */
+static void periodic_not_while_stopped(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+	int i;
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
+	for (i = 0; i < 4; i++) {
+		spin(x, 0);
+		event_within(x, TIMER, PROMPT_MS);
+		event_within(x, TIMER, PROMPT_MS);
+		stop_spinning(x, 0);
+		no_events(x, TIMER);
+	}
+	xen_vm_free(x);
+}
+
+/* The event is kept: the next one is far away. */
+static void periodic_without_shared_info(enum xen_mode mode)
+{
+	struct xen_vm *x = periodic_vm(1, mode);
+	u64 next;
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, LONG_PERIOD), 0);
+	xen_put_pending(x, TIMER, false);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	xen_set_now(x, xen_now(x) + LONG_PERIOD);
+	xen_window(x, 0);
+	TEST_ASSERT(!xen_pending(x, TIMER), "event in memory that is not shared_info");
+	next = next_of(x, 0);
+	TEST_ASSERT(next > xen_now(x), "next at %lu", next);
+
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	xen_window(x, 0);
+	TEST_ASSERT(xen_pending(x, TIMER), "the event is lost");
+	TEST_ASSERT_EQ(next_of(x, 0), next);
+	xen_vm_free(x);
+}
+
+IN_64_BIT(periodic_without_shared_info)
+IN_32_BIT(periodic_without_shared_info)
 
 /* With the timer, and its port masked or not, just when the events come. */
 static void periodic_vm_destroyed(void)
@@ -1406,6 +1527,50 @@ static void runstate_of_running(void)
 	stop_spinning(x, 1);
 	xen_vm_free(x);
 }
+
+/* What @rs has more than @old is what really went by. */
+static void grew_at_most(struct runstate rs, struct runstate old, u64 elapsed)
+{
+	int i;
+
+	TEST_ASSERT(rs.entry - old.entry <= elapsed, "entry %lu, was %lu", rs.entry, old.entry);
+	for (i = 0; i < 4; i++)
+		TEST_ASSERT(rs.time[i] - old.time[i] <= elapsed, "time[%d]: %lu, was %lu", i,
+			    rs.time[i], old.time[i]);
+}
+
+/* The times stay until the clock is again where it was. */
+static void runstate_clock_backwards(enum xen_mode mode)
+{
+	static const u64 back[] = { UPTIME / 2, SEC, 0 };
+	struct xen_vm *x = more_vm(2, mode, ALL);
+	struct runstate old[2];
+	u64 start;
+	int i, n;
+
+	for (n = 0; n < 2; n++)
+		xen_vcpu_set(x, n, RUNSTATE_ADDR, gpa, XEN_RUNSTATE + 0x100 * n);
+	/* The other vCPU is in each of the states. */
+	for (i = 0; i < 4 * ARRAY_SIZE(back); i++) {
+		xen_set_now(x, UPTIME + 10 * i * SEC);
+		start = xen_real_ns(CLOCK_MONOTONIC);
+		for (n = 0; n < 2; n++)
+			xen_window(x, n);
+		xen_vcpu_set(x, 1, RUNSTATE_CURRENT, runstate.state, i % 4);
+		for (n = 0; n < 2; n++)
+			old[n] = runstate_at(x, n, XEN_RUNSTATE + 0x100 * n);
+		xen_set_now(x, back[i / 4]);
+		for (n = 0; n < 2; n++) {
+			TEST_ASSERT_EQ(vcpu_op(x, 0, VCPUOP_GET_RUNSTATE, n, XEN_ARG(0)), 0);
+			grew_at_most(runstate_at(x, 0, XEN_ARG(0)), old[n],
+				     xen_real_ns(CLOCK_MONOTONIC) - start);
+		}
+	}
+	xen_vm_free(x);
+}
+
+IN_64_BIT(runstate_clock_backwards)
+IN_32_BIT(runstate_clock_backwards)
 
 /* A thread that wants all of the CPU on which it and those after it are started. */
 struct competitor {
@@ -2110,11 +2275,20 @@ static const struct xen_case cases[] = {
 	{ "VO18: periodic timer, no vCPU or port, 32-bit", in_32_bit_no_vcpu_or_port, MORE_HCALLS },
 	{ "VO19: periodic timer, another vCPU's", periodic_of_other_vcpu, MORE_HCALLS },
 	{ "TM15: periodic timer, not while asleep", periodic_not_while_asleep, MORE_HCALLS },
+	{ "TM15: periodic timer, not while stopped", periodic_not_while_stopped, MORE_HCALLS },
+	{ "TM14: periodic timer, shortened", periodic_shortened, MORE_HCALLS },
+	{ "TM14: periodic timer, set often", periodic_set_often, MORE_HCALLS },
+	{ "TM7: periodic timer, without shared_info", in_64_bit_periodic_without_shared_info,
+	  MORE_HCALLS },
+	{ "TM7: periodic timer, without shared_info, 32-bit",
+	  in_32_bit_periodic_without_shared_info, MORE_HCALLS },
 	{ "TM16: PERIODIC_TIMER", periodic_attribute, MORE_HCALLS },
 	{ "TM17: PERIODIC_TIMER, restored", periodic_restored, MORE_HCALLS },
 	{ "TM16: PERIODIC_TIMER, starts later", periodic_starts_later, MORE_HCALLS },
 	{ "TM16: PERIODIC_TIMER, extreme times", periodic_extreme_times, MORE_HCALLS },
 	{ "TM18: periodic timer, KVM_SET_CLOCK", periodic_and_clock, MORE_HCALLS },
+	{ "TM18: periodic timer, KVM_SET_CLOCK makes it due", periodic_and_clock_forward,
+	  MORE_HCALLS },
 	{ "TM13: VM ends while its periodic timer runs", periodic_vm_destroyed, MORE_HCALLS },
 
 	{ "RS26: runstate, layout", in_64_bit_runstate_layout, MORE_HCALLS },
@@ -2127,6 +2301,9 @@ static const struct xen_case cases[] = {
 	{ "RS28 RS29: runstate, others', 32-bit", in_32_bit_runstate_of_others, MORE_HCALLS },
 	{ "RS28 RS29: runstate, others', compat", in_compat_runstate_of_others, MORE_HCALLS },
 	{ "RS28 RS29: runstate, of one that runs", runstate_of_running, MORE_HCALLS },
+	{ "RS17 RS28: runstate, clock backwards", in_64_bit_runstate_clock_backwards, MORE_HCALLS },
+	{ "RS17 RS28: runstate, clock backwards, 32-bit", in_32_bit_runstate_clock_backwards,
+	  MORE_HCALLS },
 	{ "RS30: runstate, times do not decrease", runstate_monotonic, MORE_HCALLS },
 	{ "RS30: runstate, one's own times do not decrease, short of CPUs", runstate_competing_own,
 	  MORE_HCALLS },

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/sysinfo.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -27,6 +28,7 @@
 
 #define PORT		5
 #define SLEEP_MS	60
+#define HOG_MS		50
 #define PROMPT_MS	xen_ms(5000)
 #define SLACK_NS(ms)	(xen_ms(ms) * MSEC)
 #define WATCH_MS	1000
@@ -415,26 +417,51 @@ static void preempted(enum xen_mode mode)
 IN_64_BIT(preempted)
 IN_32_BIT(preempted)
 
-/* Half of the area goes away while the vCPU is preempted now and then, and comes back. */
-static void preempted_without_area(void)
+/* An area that begins in guest memory and ends in a page of its own, which is returned. */
+#define SPLIT_AREA	(XEN_HOLE - 0x18)
+
+static void *set_split_area(struct xen_vm *x)
 {
 	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
-	const u64 gpa = XEN_HOLE - 0x18;
-	struct xen_runstate64 area;
-	struct competitor c;
-	struct runstate rs;
-	cpu_set_t all;
-	int i;
 
+	TEST_ASSERT(page != MAP_FAILED, "mmap");
 	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
-	set_area(x, gpa);
+	set_area(x, SPLIT_AREA);
+	return page;
+}
+
+static struct runstate split_area(struct xen_vm *x, const void *page)
+{
+	struct xen_runstate64 area;
+
+	memcpy(&area, xen_hva(x, SPLIT_AREA), 0x18);
+	memcpy((void *)&area + 0x18, page, 0x18);
+	return decode(&area, true);
+}
+
+/* The vCPU runs and is preempted now and then. */
+static void start_competing(struct xen_vm *x, struct competitor *c)
+{
+	cpu_set_t all;
+
 	x->state[0].irqs = true;
 	xen_prepare(x, 0, STEP_SPIN);
 	all = pin();
 	xen_start(x, 0);
-	start_competitor(&c);
+	start_competitor(c);
 	unpin(all);
+}
+
+/* Half of the area goes away meanwhile, and comes back. */
+static void preempted_without_area(void)
+{
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	void *page = set_split_area(x);
+	struct competitor c;
+	struct runstate rs;
+	int i;
+
+	start_competing(x, &c);
 	for (i = 0; i < 6; i++) {
 		xen_sleep_ms(20);
 		if (i % 3 == 2)
@@ -446,11 +473,36 @@ static void preempted_without_area(void)
 	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
 	stop_competitor(&c);
 	run(x);
-	memcpy(&area, xen_hva(x, gpa), 0x18);
-	memcpy((void *)&area + 0x18, page, 0x18);
-	rs = decode(&area, true);
+	rs = split_area(x, page);
 	is_sane(x, rs);
 	TEST_ASSERT(same(rs, data(x)), "the area is not up to date");
+	xen_vm_free(x);
+}
+
+/* The scheduler, which cannot bring the other half back, leaves both as they are. */
+static void preempted_without_half(void)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + 10 * SEC, stolen;
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	void *page = set_split_area(x);
+	struct runstate old, rs;
+	struct competitor c;
+	s32 state;
+
+	run(x);
+	old = split_area(x, page);
+	start_competing(x, &c);
+	do {
+		madvise(page, 0x1000, MADV_REMOVE);
+		state = READ_ONCE(*(s32 *)xen_hva(x, SPLIT_AREA));
+		TEST_ASSERT(state == XEN_RUNNING, "state %d was written alone", state);
+		stolen = cpu_ns(c.thread);
+	} while (stolen < 200 * MSEC && xen_real_ns(CLOCK_MONOTONIC) < end);
+	xen_expect(x, 0, xen_interrupt(x, 0), XEN_SIGNALLED);
+	stop_competitor(&c);
+	run(x);
+	rs = growth(split_area(x, page), old);
+	TEST_ASSERT(rs.time[1] >= 50 * MSEC, "runnable only for %lu ns", rs.time[1]);
 	xen_vm_free(x);
 }
 
@@ -505,6 +557,7 @@ static void sleeps(struct xen_vm *x, struct runstate old)
 	blocked = xen_real_ns(CLOCK_MONOTONIC) - blocked;
 	xen_send(x, PORT, 0);
 	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	TEST_ASSERT(get_current(x) != XEN_BLOCKED, "blocked while it ran again");
 	xen_clear_events(x);
 	run(x);
 	rs = area(x);
@@ -540,6 +593,77 @@ static void sleeps_in_kernel(enum xen_mode mode)
 
 IN_64_BIT(sleeps_in_kernel)
 IN_32_BIT(sleeps_in_kernel)
+
+/* Sleeps of which the thread that sleeps does not give up its CPU. */
+static void sleeps_polling(void)
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + 2 * PROMPT_MS * MSEC, polls;
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL) && get_nprocs() > 1);
+	vm_enable_cap(x->vm, KVM_CAP_HALT_POLL, SEC);
+	/* KVM learns that it is worth while to poll for so long. */
+	do {
+		run(x);
+		xen_prepare(x, 0, STEP_HLT);
+		sleeps(x, area(x));
+		TEST_ASSERT(xen_try_stat(x, 0, "halt_successful_poll", &polls), "no statistic");
+	} while (polls < 5 && xen_real_ns(CLOCK_MONOTONIC) < end);
+	xen_vm_free(x);
+	if (!polls)
+		ksft_exit_skip("SKIP no sleep ended while KVM polled\n");
+}
+
+/* Wakes the vCPU up and keeps the CPU of its thread busy. */
+static void *wake_and_hog(void *arg)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+	u64 end;
+
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_FIFO, &param), "no real-time scheduling");
+	xen_send(arg, PORT, 0);
+	end = xen_real_ns(CLOCK_MONOTONIC) + HOG_MS * MSEC;
+	while (xen_real_ns(CLOCK_MONOTONIC) < end)
+		;
+	return NULL;
+}
+
+static void waits_after_sleep(enum xen_mode mode)
+{
+	struct xen_vm *x = runstate_vm(mode, XEN_S);
+	struct runstate old, rs;
+	pthread_t hog;
+	cpu_set_t all;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		run(x);
+		xen_prepare(x, 0, STEP_HLT);
+		all = pin();
+		xen_start(x, 0);
+		TEST_ASSERT(xen_sleeps(x, 0, SLEEP_MS), "does not sleep");
+		old = area(x);
+		TEST_ASSERT_EQ(old.state, XEN_BLOCKED);
+		TEST_ASSERT(!pthread_create(&hog, NULL, wake_and_hog, x), "no thread");
+		unpin(all);
+		pthread_join(hog, NULL);
+		xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+		xen_clear_events(x);
+		run(x);
+		rs = area(x);
+		is_sane(x, rs);
+		rs = growth(rs, old);
+		TEST_ASSERT(rs.time[XEN_RUNNABLE] + MSEC >= HOG_MS * MSEC,
+			    "runnable for %lu ns, blocked for %lu", rs.time[XEN_RUNNABLE],
+			    rs.time[XEN_BLOCKED]);
+		TEST_ASSERT(rs.time[XEN_BLOCKED] + MSEC >= SLEEP_MS * MSEC, "blocked for %lu ns",
+			    rs.time[XEN_BLOCKED]);
+	}
+	xen_vm_free(x);
+}
+
+IN_64_BIT(waits_after_sleep)
+IN_32_BIT(waits_after_sleep)
 
 static void refuses(void)
 {
@@ -1099,10 +1223,15 @@ static const struct xen_case cases[] = {
 	{ "RS2 DT39 RG20: preempted", in_64_bit_preempted },
 	{ "RS2 RG20: preempted, 32-bit", in_32_bit_preempted },
 	{ "DT29 RG19 RG21: preempted, memory of the area gone and back", preempted_without_area },
+	{ "RS2 DT29: preempted, half of the area is gone", preempted_without_half },
 	{ "RS3 RS4: states set by the VMM", in_64_bit_set_by_vmm },
 	{ "RS3 RS4: states set by the VMM, 32-bit", in_32_bit_set_by_vmm },
 	{ "RS3 DT14 M10: blocked in HLT and in poll", in_64_bit_sleeps_in_kernel },
 	{ "RS3 DT14 M10: blocked in HLT and in poll, 32-bit", in_32_bit_sleeps_in_kernel },
+	{ "RS1 RS3: blocked while KVM polls, then running", sleeps_polling },
+	{ "RS2 RS3: blocked, then runnable until there is a CPU", in_64_bit_waits_after_sleep },
+	{ "RS2 RS3: blocked, then runnable until there is a CPU, 32-bit",
+	  in_32_bit_waits_after_sleep },
 	{ "RS5 RS7 RS9 RS10: refuses what cannot be", refuses },
 	{ "RS6: RUNSTATE_DATA", in_64_bit_set_data },
 	{ "RS6: RUNSTATE_DATA, 32-bit", in_32_bit_set_data },

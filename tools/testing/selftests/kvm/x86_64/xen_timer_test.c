@@ -304,6 +304,24 @@ static void moved_across_clock_change(void)
 	xen_vm_free(x);
 }
 
+/* The host's alarm is far away; the deadline has come all the same. */
+static void clock_set_while_asleep(void)
+{
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 deadline = xen_now(x) + FAR;
+
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	xen_prepare(x, 0, STEP_HLT);
+	xen_start(x, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, QUIET_MS), "does not sleep");
+	xen_set_now(x, deadline);
+	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	TEST_ASSERT(xen_pending(x, PORT), "no event");
+	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+	TEST_ASSERT_EQ(expires(x, 0), 0);
+	xen_vm_free(x);
+}
+
 /* Far ahead of one that is far ahead, but not of now. */
 static void timer_op_huge_moved(void)
 {
@@ -824,6 +842,34 @@ static void expires_without_shared_info(enum xen_mode mode)
 IN_64_BIT(expires_without_shared_info)
 IN_32_BIT(expires_without_shared_info)
 
+/* Nothing is left of a deadline that has come, once the guest has replaced it. */
+static void moved_without_shared_info(enum xen_mode mode)
+{
+	struct xen_vm *x = timer_vm(1, mode, XEN_T);
+	u64 first, deadline;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		first = xen_in_ms(x, 20);
+		TEST_ASSERT_EQ(xen_singleshot(x, 0, first, 0), 0);
+		xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+		xen_sleep_until(x, first);
+		TEST_ASSERT_EQ(expires(x, 0), first);
+
+		deadline = xen_in_ms(x, 300);
+		TEST_ASSERT_EQ(i ? xen_set_timer_op(x, 0, deadline) :
+				   xen_singleshot(x, 0, deadline, 0), 0);
+		xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+		xen_window(x, 0);
+		event_at(x, PORT, deadline);
+		event_was_signalled(x, PORT);
+	}
+	xen_vm_free(x);
+}
+
+IN_64_BIT(moved_without_shared_info)
+IN_32_BIT(moved_without_shared_info)
+
 static void expires_without_vcpu_info(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
@@ -1073,6 +1119,7 @@ static const struct xen_case cases[] = {
 	{ "VO1 TO1: moved by a vCPU that runs on", moved_while_running },
 	{ "VO1 TM3: moved, then HLT", moved_then_hlt },
 	{ "VO1: moved across a change of the clock", moved_across_clock_change },
+	{ "TM3 DT20: the clock is set to the deadline during HLT", clock_set_while_asleep },
 	{ "VO8 DT9 M9: timer of no vCPU", in_64_bit_singleshot_of_no_vcpu },
 	{ "VO8 DT9 M9: timer of no vCPU, 32-bit", in_32_bit_singleshot_of_no_vcpu },
 	{ "VO9 VO10 RG52: pointers", in_64_bit_singleshot_pointers },
@@ -1106,6 +1153,10 @@ static const struct xen_case cases[] = {
 	{ "TM6: expiry races with memory changes", expires_while_remapped },
 	{ "TM7 DT24: expiry without shared_info", in_64_bit_expires_without_shared_info },
 	{ "TM7 DT24: expiry without shared_info, 32-bit", in_32_bit_expires_without_shared_info },
+	{ "VO1 TM7: moved after an expiry without shared_info",
+	  in_64_bit_moved_without_shared_info },
+	{ "VO1 TM7: moved after an expiry without shared_info, 32-bit",
+	  in_32_bit_moved_without_shared_info },
 	{ "TM7 RG33: expiry without vcpu_info", expires_without_vcpu_info },
 	{ "TM8 RG34: reading races with expiry", get_races_with_expiry },
 	{ "TM9 FX4 RG26: never early", not_early_by_guest_clock },
