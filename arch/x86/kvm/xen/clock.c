@@ -289,11 +289,9 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	epoch = kvm_get_wall_clock_epoch(kvm);
 	sec = div_u64_rem(epoch, NSEC_PER_SEC, &nsec);
 
-	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true)) {
-		WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
+	WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true))
 		return -EFAULT;
-	}
-	WRITE_ONCE(kvm->arch.xen.wallclock_stale, false);
 
 	if (!kvm->arch.xen.long_mode)
 		kvm_xen_save_compat_wc(kvm, gpc->khva, false);
@@ -321,6 +319,7 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	}
 
 	kvm_xen_page_unlock(gpc, flags);
+	WRITE_ONCE(kvm->arch.xen.wallclock_stale, false);
 	return 0;
 }
 
