@@ -295,6 +295,9 @@ static void test_vector_off(void)
 	assert_count(x, 0x44, 1);
 }
 
+/* 100 ms after it first ran, a vCPU is kicked to renew its clock. */
+#define SETTLED_MS	300
+
 /* Until the guest has taken it, which runs or halts. */
 static void await_upcall(struct xen_vm *x)
 {
@@ -315,9 +318,9 @@ static void vector_on(enum xen_step step)
 	xen_prepare(x, 0, step);
 	xen_start(x, 0);
 	if (step == STEP_HLT)
-		TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+		TEST_ASSERT(xen_sleeps(x, 0, SETTLED_MS), "does not sleep");
 	else
-		TEST_ASSERT_EQ(xen_wait(x, 0, 20), XEN_RUNNING_YET);
+		TEST_ASSERT_EQ(xen_wait(x, 0, SETTLED_MS), XEN_RUNNING_YET);
 	TEST_ASSERT_EQ(xen_cpu(x, 0)->nr, 0);
 
 	xen_set(x, UPCALL_VECTOR, vector, XEN_VECTOR);
@@ -704,7 +707,7 @@ static void test_drop_page(void)
 	x->state[0].irqs = true;
 	xen_prepare(x, 0, STEP_SPIN);
 	xen_start(x, 0);
-	TEST_ASSERT_EQ(xen_wait(x, 0, 20), XEN_RUNNING_YET);
+	TEST_ASSERT_EQ(xen_wait(x, 0, SETTLED_MS), XEN_RUNNING_YET);
 
 	TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
 	xen_put_flag(x, 0, 1);
