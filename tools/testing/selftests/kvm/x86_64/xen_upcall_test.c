@@ -5,7 +5,7 @@
  * 32-bit guests.
  *
  * A case fails when an interrupt comes that should not, in the wrong order, too often, or
- * does not come.  Linux 6.12 fails T6, T7, U12, M12, U23, U30, RG44, DT36 and X5.
+ * does not come.  Linux 6.12 fails T6, T7, U5, U12, M12, U23, U30, RG44, DT36 and X5.
  */
 #include "apic.h"
 #include "xen.h"

@@ -258,6 +258,9 @@ XEN_CHECK_OFFSET(struct xen_cpu, log, 24);
 XEN_CHECK_OFFSET(struct xen_cpu, count, 280);
 XEN_CHECK_OFFSET(struct xen_cpu, twice, 1304);
 
+/* Addresses of the handlers of 64-bit guests, in handlers.S. */
+extern const u64 idt_handlers[];
+
 /* The handlers of 32-bit guests, in xen_handlers.S, which knows struct xen_cpu too. */
 extern const u8 xen_handlers32[], xen_handlers32_end[];
 

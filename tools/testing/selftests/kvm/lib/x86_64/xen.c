@@ -45,8 +45,6 @@ static void guest_fault(struct ex_regs *regs)
  */
 static bool came_twice(const struct ex_regs *regs)
 {
-	extern const u64 idt_handlers[];
-
 	return regs->rip == idt_handlers[regs->vector] && !(regs->rflags & EFLAGS_IF);
 }
 
