@@ -312,6 +312,8 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
  */
 void kvm_xen_memslots_updated(struct kvm *kvm)
 {
+	lockdep_assert_held(&kvm->slots_lock);
+
 	kvm_xen_retry_wallclock(kvm);
 	kvm_xen_retry_deferred(kvm);
 }

@@ -19,7 +19,7 @@
  *
  * Lock order (each is optional):
  *
- *   vcpu->mutex
+ *   vcpu->mutex, kvm->slots_lock (after its synchronize_srcu())
  *     kvm->arch.xen.lock      never across synchronize_srcu()
  *       kvm->srcu (read)      may also be entered first
  *         fifo->deliver_lock
