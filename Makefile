@@ -11,8 +11,8 @@ KERNEL ?= ours
 export KERNEL OUTER TESTS BEDS LINUX_SOURCE DEB_KERNEL
 # ccache: without a run of the preprocessor before each compilation, a quarter of the
 # time of a first build; and clones share what they built.
-export CCACHE_DEPEND = 1
-export CCACHE_BASEDIR = $(CURDIR)
+export CCACHE_DEPEND ?= 1
+export CCACHE_BASEDIR ?= $(CURDIR)
 .DEFAULT_GOAL := help
 # One front door at a time; each uses all processors by itself.
 .NOTPARALLEL:
