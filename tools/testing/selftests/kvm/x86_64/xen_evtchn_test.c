@@ -1068,7 +1068,7 @@ static void test_race_update(void)
 {
 	struct xen_vm *x = xen_vm_new(3, XEN_64, XEN_S);
 	struct race sender = {};
-	u64 end;
+	u64 end, late;
 	u32 target = 1, i;
 	int err;
 
@@ -1086,7 +1086,8 @@ static void test_race_update(void)
 			xen_put_pending(x, A, false);
 			TEST_ASSERT(wait_pending(x, A), "no event");
 		}
-		while (!xen_sel(x, target) && before(end + 1000 * NSEC_PER_MSEC))
+		late = xen_real_ns(CLOCK_MONOTONIC) + xen_ms(5000) * NSEC_PER_MSEC;
+		while (!xen_sel(x, target) && before(late))
 			;
 		TEST_ASSERT(xen_sel(x, target), "event went to the old vCPU");
 		TEST_ASSERT(!xen_sel(x, 3 - target), "event went to the old vCPU, too");
@@ -1207,13 +1208,17 @@ static void test_race_invalidate(void)
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
 	u64 end, quiet = 0, noisy = 0;
 	struct race race = {};
+	int i;
 
 	for (end = deadline(); before(end); quiet++)
 		xen_send(x, A, 0);
-	race_start(&race, x, drop_spare);
-	for (end = deadline(); before(end); noisy++)
-		xen_send(x, A, 0);
-	race_end(&race);
+	/* It may be this thread that could not run. */
+	for (i = 0; i < 3 && noisy * 100 <= quiet; i++) {
+		race_start(&race, x, drop_spare);
+		for (noisy = 0, end = deadline(); before(end); noisy++)
+			xen_send(x, A, 0);
+		race_end(&race);
+	}
 	TEST_ASSERT(noisy * 100 > quiet, "%lu sends instead of %lu", noisy, quiet);
 }
 
@@ -1258,7 +1263,7 @@ static void test_race_receive(void)
 	end_sender(&sender);
 
 	/* All senders are quiet: the receiver must find the last event. */
-	for (i = 0; i < 2000 && (xen_pending(x, A) || xen_sel(x, 1) || xen_flag(x, 1)); i++)
+	for (i = 0; i < xen_ms(5000) && (xen_pending(x, A) || xen_sel(x, 1) || xen_flag(x, 1)); i++)
 		xen_sleep_ms(1);
 	assert_state(x, 1, A, false, 0, 0);
 	*(u64 *)xen_hva(x, XEN_SPARE + 8) = 1;
@@ -1286,6 +1291,7 @@ static u64 random_calls(u64 arg, u64 *stop, u64 *made)
 static void fuzz(bool long_mode)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	const u64 *made = xen_hva(x, XEN_SPARE + 16);
 	struct race sender = {};
 	u8 *page = x->shinfo;
 	u32 i;
@@ -1297,6 +1303,8 @@ static void fuzz(bool long_mode)
 	memset(page + 0xc40, 0xa5, 0x1000 - 0xc40);
 	start_calls(&sender, x, random_calls, XEN_ARG(0));
 	xen_sleep_ms(RACE_MS);
+	for (i = 0; i < xen_ms(5000) && READ_ONCE(*made) < 100; i++)
+		xen_sleep_ms(1);
 	end_sender(&sender);
 	x->long_mode = long_mode;
 	TEST_ASSERT(xen_sel(x, 0), "nothing was sent");
@@ -1362,7 +1370,7 @@ static void test_end_busy(void)
 	xen_assign(x, EVTCHN_IPI, A, A, 1);
 	set_route(x, A + 1, 1);
 	busy_fd = set_irqfd(x);
-	xen_set_timer(x, 2, 100, xen_in_ms(x, RACE_MS));
+	xen_set_timer(x, 2, 100, xen_in_ms(x, 5 * RACE_MS));
 	xen_hcall_start(x, 2, HCALL_SCHED, SCHEDOP_POLL,
 			xen_put_poll(x, 2, 0, 1, (const u32[]) { 1000 }));
 	start_sender(&sender, x, A);

@@ -51,7 +51,7 @@ enum { BY_GUEST, BY_VMM, BY_IRQFD, BY_TIMER, NR_SOURCES };
 /* Without any progress for so long, an event is lost. */
 #define LOST_MS			xen_ms(20000)
 /* However slow the machine, a call that takes longer does not end by itself. */
-#define LATE_NS			(2000 * NSEC_PER_MSEC)
+#define LATE_NS			(xen_ms(10000) * NSEC_PER_MSEC)
 
 /* Where KVM looks for control blocks and words in some cases: a memslot per page. */
 #define ALIAS_SLOT		(XEN_FIFO_SLOT + 1)
@@ -71,6 +71,7 @@ struct event {
 struct control {
 	u64 stop;
 	u64 quiet;		/* finish what was begun */
+	u64 saw_quiet[NR_VCPUS];
 	u64 blind;		/* do not look at the queues, they may not be there */
 	u64 flood;		/* all sources raise all ports, and do not wait */
 	u64 ordered;
@@ -265,6 +266,7 @@ static u64 guest_loop(u64 n, u64 unused0, u64 unused1)
 	u32 random, port, nr = 0;
 
 	while (!READ_ONCE(CONTROL->stop)) {
+		WRITE_ONCE(CONTROL->saw_quiet[n], READ_ONCE(CONTROL->quiet));
 		random = guest_random_u32(&CONTROL->random[n]);
 		guest_consume(n, &nr);
 		guest_send(n, random >> 8);
@@ -678,6 +680,10 @@ static void load_end(struct load *l)
 	int i;
 
 	stop_senders(l);
+	/* Now no vCPU begins anything; what it has begun is watched. */
+	for (i = 0; i < NR_VCPUS; i++)
+		while (!READ_ONCE(l->control->saw_quiet[i]))
+			usleep(1000);
 	while (!watch(l))
 		usleep(1000);
 	stop_vcpus(l);
@@ -811,9 +817,10 @@ static u64 nr_dropped(struct load *l)
  */
 static void resend(struct load *l)
 {
-	u64 end = now_ms() + 3000;
+	u64 end;
 
 	stop_senders(l);
+	end = now_ms() + LOST_MS / 2;
 	while (!watch(l) && now_ms() < end)
 		usleep(1000);
 	if (watch(l))
@@ -959,6 +966,7 @@ static void begin_anew(struct load *l)
 	c->blind = false;
 	c->pauses = false;
 	c->quiet = false;
+	memset(c->saw_quiet, 0, sizeof(c->saw_quiet));
 	c->stop = false;
 	l->stopped = false;
 	l->may_exit = false;
@@ -1097,7 +1105,6 @@ static void check_latency(struct load *l)
 
 	ksft_print_msg("%lu sends by the guest, the slowest took %lu us, the VMM's %lu us\n",
 		       l->control->nr_sends, guest_ns / 1000, l->worst_ns / 1000);
-	TEST_ASSERT(l->control->nr_sends > 10, "hardly any sends");
 	TEST_ASSERT(guest_ns < LATE_NS && l->worst_ns < LATE_NS, "a send took too long");
 }
 
@@ -1115,7 +1122,7 @@ static void check_recovery(struct load *l)
 static void spoil(int how)
 {
 	struct load *l = load_new(false);
-	u64 end = now_ms() + xen_case_ms();
+	u64 end;
 	int i;
 
 	set_flood(l);
@@ -1124,7 +1131,8 @@ static void spoil(int how)
 		memset(xen_hva(l->x, guard_page(i)), GUARD, 0x1000);
 	enter(l);
 	load_start_with(l, guest_spoil, how);
-	while (now_ms() < end)
+	end = now_ms() + xen_case_ms();
+	while (now_ms() < end || READ_ONCE(l->control->nr_sends) <= 10)
 		usleep(1000);
 	stop_senders(l);
 	stop_vcpus(l);
@@ -1193,7 +1201,8 @@ static void test_poll(void)
 {
 	struct load *l = load_new(false);
 	struct event *e = &l->control->events[0];
-	u64 end = now_ms() + xen_case_ms();
+	enum xen_stop stop;
+	u64 end;
 	int i;
 
 	enter(l);
@@ -1205,17 +1214,20 @@ static void test_poll(void)
 		xen_prepare_call(l->x, i, i ? guest_waker : guest_poller, 0, 0, 0);
 		xen_start(l->x, i);
 	}
-	while (now_ms() < end) {
+	end = now_ms() + xen_case_ms();
+	while (now_ms() < end || READ_ONCE(e->taken) <= 10) {
 		usleep(1000);
 		watch(l);
 	}
 	WRITE_ONCE(l->control->stop, 1);
 	xen_expect(l->x, 1, xen_wait(l->x, 1, LOST_MS), XEN_RETURNED);
-	for (i = 0; i < 1000 && xen_wait(l->x, 0, 1) == XEN_RUNNING_YET; i++)
+	end = now_ms() + LOST_MS;
+	do {
 		vmm_send(l, 0);
-	xen_expect(l->x, 0, l->x->state[0].stop, XEN_RETURNED);
+		stop = xen_wait(l->x, 0, 1);
+	} while (stop == XEN_RUNNING_YET && now_ms() < end);
+	xen_expect(l->x, 0, stop, XEN_RETURNED);
 	ksft_print_msg("%u rounds\n", e->taken);
-	TEST_ASSERT(e->taken > 10, "only %u rounds", e->taken);
 	load_free(l);
 }
 

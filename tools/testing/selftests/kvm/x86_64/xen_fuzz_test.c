@@ -686,8 +686,8 @@ static void fuzz_vm(struct guest_random_state *random, u64 ms)
 	u32 what = guest_random_u32(random);
 	int nr_vcpus = 1 + what % MAX_VCPUS, i;
 	struct fuzz *f = calloc(1, sizeof(*f));
-	u64 end = xen_real_ns(CLOCK_MONOTONIC) + ms * NSEC_PER_MSEC;
 	u32 nr_calls = 0;
+	u64 end;
 
 	if (!hole) {
 		/* A page that cannot be written behind it. */
@@ -709,7 +709,10 @@ static void fuzz_vm(struct guest_random_state *random, u64 ms)
 	for (i = 0; i < nr_vcpus; i++)
 		start_thread(f, NR_IOCTL_THREADS + i, i, guest_random_u32(random), vcpu_thread);
 
-	while (xen_real_ns(CLOCK_MONOTONIC) < end) {
+	end = xen_real_ns(CLOCK_MONOTONIC) + ms * NSEC_PER_MSEC;
+	while (xen_real_ns(CLOCK_MONOTONIC) < end ||
+	       (!READ_ONCE(f->threads[0].nr_calls) &&
+		xen_real_ns(CLOCK_MONOTONIC) < end + HANG_MS * NSEC_PER_MSEC)) {
 		usleep(KICK_MS * 1000);
 		kick_vcpus(f);
 	}

@@ -905,7 +905,7 @@ static void poll_clock_set_back(void)
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
 
 	/* May end early, but must not wait for ever afterwards. */
-	poll_starts_blocking(x, 0, xen_in_ms(x, 500), PORTS(PORT_A));
+	poll_starts_blocking(x, 0, xen_in_ms(x, 3000), PORTS(PORT_A));
 	xen_set_now(x, UPTIME - 400 * NSEC_PER_MSEC);
 	poll_returns(x, 0, 0);
 	poll_times_out(x, 0, 30, PORTS(PORT_A));
@@ -1067,6 +1067,7 @@ static void race(u32 what, u32 vcpu, bool masked, bool by_guest, bool by_vmm, u3
 	struct race_thread vmm = { .x = x, .port = PORT_A, .vcpu = vcpu };
 	const u32 list[] = { PORT_A, PORT_OTHER };
 	enum xen_stop stop;
+	u64 end;
 
 	xen_assign(x, EVTCHN_IPI, PORT_A, PORT_A, vcpu);
 	xen_put_mask(x, PORT_A, masked);
@@ -1082,7 +1083,10 @@ static void race(u32 what, u32 vcpu, bool masked, bool by_guest, bool by_vmm, u3
 	if (by_vmm)
 		pthread_create(&vmm.thread, NULL, race_vmm_sender, &vmm);
 
+	end = xen_real_ns(CLOCK_MONOTONIC) + PROMPT_MS * NSEC_PER_MSEC;
 	xen_sleep_ms(RACE_MS);
+	while (READ_ONCE(race->round) <= 10 && xen_real_ns(CLOCK_MONOTONIC) < end)
+		xen_sleep_ms(1);
 	WRITE_ONCE(race->stop, 1);
 	stop = xen_wait(x, 0, PROMPT_MS);
 	TEST_ASSERT(stop != XEN_RUNNING_YET, "lost wakeup in round %u", READ_ONCE(race->round));

@@ -247,14 +247,19 @@ static void event_at(struct xen_vm *x, u32 port, u64 deadline)
 static void clock_and_timer(bool clock_first, enum xen_mode mode)
 {
 	struct xen_vm *x = xen_vm_new(1, mode, XEN_S | XEN_ID);
-	u64 deadline = UPTIME + (clock_first ? xen_ms(300) : 50) * MSEC;
+	u64 deadline = UPTIME + (clock_first ? xen_ms(300) : 50) * MSEC, got;
 	enum xen_stop stop;
+	bool early;
 
 	if (clock_first)
 		xen_set_now(x, UPTIME);
 	xen_set_timer(x, 0, PORT, deadline);
-	TEST_ASSERT_EQ(xen_vcpu_get(x, 0, TIMER, timer.expires_ns), deadline);
-	TEST_ASSERT(!xen_pending(x, PORT), "early");
+	got = xen_vcpu_get(x, 0, TIMER, timer.expires_ns);
+	early = xen_pending(x, PORT);
+	if (xen_now(x) + CLOCK_ERROR_NS < deadline) {
+		TEST_ASSERT_EQ(got, deadline);
+		TEST_ASSERT(!early, "early");
+	}
 	if (!clock_first)
 		xen_set_now(x, UPTIME);
 	xen_prepare(x, 0, STEP_HLT);
@@ -290,13 +295,16 @@ static void clock_stood_still(void)
 {
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S | XEN_ID);
 	u64 deadline = UPTIME + xen_ms(3000) * MSEC, clock;
+	bool early;
 
 	xen_set_now(x, UPTIME);
 	xen_window(x, 0);
 	xen_set_timer(x, 0, PORT, deadline);
 	clock = xen_now(x);
 	xen_sleep_ms(1000);
-	TEST_ASSERT(!xen_pending(x, PORT), "event while the VM was stopped");
+	early = xen_pending(x, PORT);
+	TEST_ASSERT(!early || xen_now(x) + CLOCK_ERROR_NS >= deadline,
+		    "event while the VM was stopped");
 	xen_set_now(x, clock);
 	xen_step(x, 0, STEP_HLT);
 	TEST_ASSERT(xen_now(x) + CLOCK_ERROR_NS >= deadline, "early by %lu ns",
@@ -340,7 +348,7 @@ static void order_of_qemu(void)
 {
 	static struct saved s;
 	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S | XEN_ID);
-	u64 deadline = UPTIME + xen_ms(1500) * MSEC;
+	u64 deadline = UPTIME + xen_ms(3000) * MSEC;
 	struct kvm_xen_exit *exit;
 
 	xen_set_now(x, UPTIME);
