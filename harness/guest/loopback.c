@@ -13,7 +13,7 @@
 #include <xen/evtchn.h>
 
 #define DOMID_SELF	0x7ff0
-#define PATIENCE_MS	5000
+#define PATIENCE_MS	30000
 
 static int fd;
 
