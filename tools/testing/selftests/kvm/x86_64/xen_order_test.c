@@ -10,6 +10,9 @@
  *
  * It needs processors that run at the same time, or take turns after 5 instructions, as
  * those of Bochs do.  Where they take turns after milliseconds, hardly anything races.
+ *
+ * In some cases one processor is enough, if the kernel can be preempted where it matters: a
+ * thread of higher priority comes in at any instruction, and does all that it has to.
  */
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -35,6 +38,7 @@ struct control {
 	u64 patience;		/* LOST_MS in ticks */
 	u32 sent, seen;
 	u64 rounds;
+	u64 turns;
 	struct guest_random_state random;
 	struct xen_fifo_consumer consumer;
 };
@@ -66,18 +70,42 @@ static bool guest_is_late(u64 since)
 	return rdtsc() - since > CONTROL->patience;
 }
 
+/* From now on the port is masked, and nothing is pending but what comes just then. */
+static void guest_masks(void)
+{
+	struct xen_shared_info64 *shinfo = (void *)XEN_SHINFO;
+	struct xen_vcpu_info64 *info = &shinfo->vcpu_info[0];
+
+	__sync_fetch_and_or(&shinfo->mask[0], BIT_A);
+	__atomic_exchange_n(&info->upcall_pending, 0, __ATOMIC_SEQ_CST);
+	__atomic_exchange_n(&info->pending_sel, 0, __ATOMIC_SEQ_CST);
+	__sync_fetch_and_and(&shinfo->pending[0], ~BIT_A);
+}
+
+static bool guest_has_event(void)
+{
+	struct xen_shared_info64 *shinfo = (void *)XEN_SHINFO;
+
+	return READ_ONCE(shinfo->pending[0]) & BIT_A;
+}
+
+static void guest_is_told(void)
+{
+	struct xen_vcpu_info64 *info = (void *)XEN_SHINFO;
+	u64 since;
+
+	for (since = rdtsc(); !READ_ONCE(info->upcall_pending);)
+		__GUEST_ASSERT(!guest_is_late(since), "event is pending, but was not told");
+	CONTROL->rounds++;
+}
+
 /* Unmask while an event comes: if the port was not pending then, the event is told. */
 static u64 guest_unmasks(u64 by_hypercall, u64 unused0, u64 unused1)
 {
 	struct xen_shared_info64 *shinfo = (void *)XEN_SHINFO;
-	struct xen_vcpu_info64 *info = &shinfo->vcpu_info[0];
-	u64 since;
 
 	while (!READ_ONCE(CONTROL->stop)) {
-		__sync_fetch_and_or(&shinfo->mask[0], BIT_A);
-		__atomic_exchange_n(&info->upcall_pending, 0, __ATOMIC_SEQ_CST);
-		__atomic_exchange_n(&info->pending_sel, 0, __ATOMIC_SEQ_CST);
-		__sync_fetch_and_and(&shinfo->pending[0], ~BIT_A);
+		guest_masks();
 		/* All in all for about as long as the VMM needs for an event. */
 		pause_for(&CONTROL->random, by_hypercall ? 128 : 1024);
 
@@ -85,15 +113,26 @@ static u64 guest_unmasks(u64 by_hypercall, u64 unused0, u64 unused1)
 			GUEST_ASSERT_EQ(guest_evtchn(EVTCHNOP_UNMASK, PORT_A), 0);
 		} else {
 			__sync_fetch_and_and(&shinfo->mask[0], ~BIT_A);
-			if (READ_ONCE(shinfo->pending[0]) & BIT_A)
+			if (guest_has_event())
 				continue;
 		}
-		while (!(READ_ONCE(shinfo->pending[0]) & BIT_A))
+		while (!guest_has_event())
 			if (READ_ONCE(CONTROL->stop))
 				return 0;
-		for (since = rdtsc(); !READ_ONCE(info->upcall_pending);)
-			__GUEST_ASSERT(!guest_is_late(since), "event is pending, but was not told");
-		CONTROL->rounds++;
+		guest_is_told();
+	}
+	return 0;
+}
+
+/* The event may come at any moment, or not at all. */
+static u64 guest_keeps_unmasking(u64 unused0, u64 unused1, u64 unused2)
+{
+	while (!READ_ONCE(CONTROL->stop)) {
+		guest_masks();
+		GUEST_ASSERT_EQ(guest_evtchn(EVTCHNOP_UNMASK, PORT_A), 0);
+		if (guest_has_event())
+			guest_is_told();
+		WRITE_ONCE(CONTROL->turns, CONTROL->turns + 1);
 	}
 	return 0;
 }
@@ -163,6 +202,16 @@ static u64 guest_sends(u64 unused0, u64 unused1, u64 unused2)
 	return 0;
 }
 
+/* All to one queue, from which the VMM takes them. */
+static u64 guest_keeps_sending(u64 unused0, u64 unused1, u64 unused2)
+{
+	while (!READ_ONCE(CONTROL->stop)) {
+		GUEST_ASSERT_EQ(guest_evtchn(EVTCHNOP_SEND, PORT_A), 0);
+		WRITE_ONCE(CONTROL->turns, CONTROL->turns + 1);
+	}
+	return 0;
+}
+
 /* The next event.  Its word is LINKED before the queue leads to it. */
 static u32 guest_next(u32 *ready)
 {
@@ -216,25 +265,71 @@ static struct xen_vm *order_vm(bool fifo)
 	return x;
 }
 
-/* Call @send until the time is over, while the guest is in @fn. */
-static void race(struct xen_vm *x, void *fn, u64 arg, void (*send)(struct xen_vm *x))
+static void race_start(struct xen_vm *x, void *fn, u64 arg)
 {
-	struct control *c = xen_hva(x, XEN_SPARE);
-	u64 end;
-	int i;
-
 	x->state[0].irqs = true;
 	xen_prepare_call(x, 0, fn, arg, 0, 0);
 	xen_start(x, 0);
-	end = xen_real_ns(CLOCK_MONOTONIC) + xen_case_ms() * NSEC_PER_MSEC;
-	while (xen_real_ns(CLOCK_MONOTONIC) < end || !READ_ONCE(c->rounds))
+}
+
+static bool race_goes_on(struct xen_vm *x, u64 end)
+{
+	struct control *c = xen_hva(x, XEN_SPARE);
+
+	return xen_real_ns(CLOCK_MONOTONIC) < end || !READ_ONCE(c->rounds);
+}
+
+static void race_end(struct xen_vm *x)
+{
+	struct control *c = xen_hva(x, XEN_SPARE);
+
+	WRITE_ONCE(c->stop, 1);
+	xen_expect(x, 0, xen_wait(x, 0, 2 * LOST_MS), XEN_RETURNED);
+	ksft_print_msg("%lu rounds in %lu turns\n", c->rounds, c->turns);
+}
+
+/* Call @send until the time is over, while the guest is in @fn. */
+static void race(struct xen_vm *x, void *fn, u64 arg, void (*send)(struct xen_vm *x))
+{
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + xen_case_ms() * NSEC_PER_MSEC;
+	int i;
+
+	race_start(x, fn, arg);
+	while (race_goes_on(x, end))
 		for (i = 0; i < 16; i++) {
 			pause_for(&vmm_random, 32);
 			send(x);
 		}
-	WRITE_ONCE(c->stop, 1);
-	xen_expect(x, 0, xen_wait(x, 0, 2 * LOST_MS), XEN_RETURNED);
-	ksft_print_msg("%lu rounds\n", c->rounds);
+	race_end(x);
+}
+
+/*
+ * The same, but @send interrupts the vCPU's thread, at any instruction, and on any machine
+ * about as often as the guest can do anything meanwhile.
+ */
+static void preempt(struct xen_vm *x, void *fn, void (*send)(struct xen_vm *x))
+{
+	const struct sched_param param = { .sched_priority = 1 };
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + xen_case_ms() * NSEC_PER_MSEC;
+	struct timespec time = {};
+	struct control *c = xen_hva(x, XEN_SPARE);
+	u64 ns = 50000, turns = 0;
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(sched_getcpu(), &cpu);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(cpu), &cpu), "cannot stay on a CPU");
+	race_start(x, fn, 0);
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_FIFO, &param), "no real-time scheduling");
+	while (race_goes_on(x, end)) {
+		time.tv_nsec = ns / 2 + guest_random_u32(&vmm_random) % ns;
+		nanosleep(&time, NULL);
+		send(x);
+		ns = READ_ONCE(c->turns) == turns ? min(2 * ns, 10 * (u64)NSEC_PER_MSEC) :
+						    max(ns - ns / 32, 1000UL);
+		turns = READ_ONCE(c->turns);
+	}
+	race_end(x);
 }
 
 static void send_a(struct xen_vm *x)
@@ -242,26 +337,37 @@ static void send_a(struct xen_vm *x)
 	xen_send(x, PORT_A, 0);
 }
 
-static void unmask_race(bool by_hypercall)
+static void test_unmask(void)
 {
 	struct xen_vm *x = order_vm(false);
 
-	if (by_hypercall) {
-		xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | UNMASK, XEN_HCALL_MSR);
-		xen_set_port(x, PORT_A, STATUS_IPI, 0);
-	}
-	race(x, guest_unmasks, by_hypercall, send_a);
+	race(x, guest_unmasks, false, send_a);
 	xen_vm_free(x);
 }
 
-static void test_unmask(void)
+static struct xen_vm *unmask_vm(void)
 {
-	unmask_race(false);
+	struct xen_vm *x = order_vm(false);
+
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | UNMASK, XEN_HCALL_MSR);
+	xen_set_port(x, PORT_A, STATUS_IPI, 0);
+	return x;
 }
 
 static void test_unmask_hypercall(void)
 {
-	unmask_race(true);
+	struct xen_vm *x = unmask_vm();
+
+	race(x, guest_unmasks, true, send_a);
+	xen_vm_free(x);
+}
+
+static void test_unmask_preempted(void)
+{
+	struct xen_vm *x = unmask_vm();
+
+	preempt(x, guest_keeps_unmasking, send_a);
+	xen_vm_free(x);
 }
 
 static void send_fifo(struct xen_vm *x, u32 port, u32 priority)
@@ -320,7 +426,7 @@ static void test_link(void)
 	end_fifo(x);
 }
 
-static void test_move(void)
+static struct xen_vm *move_vm(void)
 {
 	struct xen_vm *x = order_vm(true);
 	u32 port;
@@ -329,7 +435,63 @@ static void test_move(void)
 		TEST_ASSERT_EQ(xen_try_evtchn_priority(x, 0, port, EVTCHN_IPI, port, 0, 7), 0);
 		TEST_ASSERT_EQ(xen_try_set_port(x, port, STATUS_IPI, 0, 7), 0);
 	}
+	return x;
+}
+
+static void test_move(void)
+{
+	struct xen_vm *x = move_vm();
+
 	race(x, guest_sends, 0, send_elsewhere);
+	end_fifo(x);
+}
+
+static struct xen_fifo_consumer vmm_consumer;
+static int b_is_on;
+
+static void vmm_handle(void *arg, u32 port, int q)
+{
+	struct xen_vm *x = arg;
+	struct control *c = xen_hva(x, XEN_SPARE);
+
+	__sync_fetch_and_and(xen_fifo_word(x, port), ~XEN_FIFO_PENDING);
+	if (port == PORT_B)
+		TEST_ASSERT(q == b_is_on, "event is on queue %d instead of %d, round %lu", q,
+			    b_is_on, c->rounds);
+	c->rounds++;
+}
+
+static void vmm_consume(struct xen_vm *x)
+{
+	xen_fifo_consume(&vmm_consumer, vmm_handle, x);
+	TEST_ASSERT(!vmm_consumer.nr_bad, "a word is not LINKED");
+}
+
+/*
+ * Move a port whose event the vCPU may be about to append elsewhere, and take it off again.
+ * What follows on that queue must not get behind the event of the vCPU.
+ */
+static void move_a(struct xen_vm *x)
+{
+	struct control *c = xen_hva(x, XEN_SPARE);
+
+	b_is_on = c->sent % 2 ? 3 : 5;
+	send_fifo(x, PORT_B, b_is_on);
+	vmm_consume(x);
+	c->sent++;
+	xen_try_send_priority(x, PORT_A, 0, c->sent % 2 ? 3 : 5);
+	vmm_consume(x);
+}
+
+static void test_move_preempted(void)
+{
+	struct xen_vm *x = move_vm();
+
+	vmm_consumer.flag = &x->state[0].info->upcall_pending;
+	vmm_consumer.control = xen_fifo_control(x, 0);
+	vmm_consumer.words = xen_fifo_word(x, 0);
+	preempt(x, guest_keeps_sending, move_a);
+	vmm_consume(x);
 	end_fifo(x);
 }
 
@@ -375,14 +537,17 @@ static void test_kept(void)
 static const struct xen_case cases[] = {
 	{ "T16: a guest unmasks a port while an event comes", test_unmask },
 	{ "T17: the same by EVTCHNOP_unmask", test_unmask_hypercall, MORE_HCALLS },
+	{ "T17: EVTCHNOP_unmask is preempted by an event", test_unmask_preempted, MORE_HCALLS },
 	{ "FI12: an empty queue gets a new head", test_head, FIFO },
 	{ "FI33 FI39: the last event is taken while another one comes", test_link, FIFO },
 	{ "FI33 FI34: two send to the same ports for three queues", test_move, FIFO | MORE_HCALLS },
+	{ "FI33 FI34: a send is preempted by one that moves its port", test_move_preempted,
+	  FIFO | MORE_HCALLS },
 	{ "FI44: an event comes while one before it is delivered", test_kept, FIFO },
 };
 
 int main(int argc, char *argv[])
 {
-	xen_seconds = 4;
+	xen_seconds = 6;
 	return xen_run_cases(argc, argv, cases, ARRAY_SIZE(cases));
 }
