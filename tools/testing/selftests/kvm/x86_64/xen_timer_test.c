@@ -1015,6 +1015,7 @@ static void not_early(u32 khz)
 		vcpu_ioctl(x->vcpu[0], KVM_SET_TSC_KHZ, (void *)(unsigned long)khz);
 	xen_put_mask(x, PORT, true);
 	xen_window(x, 0);
+	x->state[0].irqs = true;	/* see struct xen_vcpu */
 	for (i = 0; i < ARRAY_SIZE(delta); i++) {
 		late = xen_call(x, 0, guest_timers, delta[i], 50, 0);
 		TEST_ASSERT(late >= 0, "early by %ld of %lu ns", -late, delta[i]);
