@@ -93,9 +93,8 @@ ktime_t kvm_xen_host_expiry(s64 host_now, s64 delta)
 static bool kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int offset,
 				  const struct pvclock_vcpu_time_info *clock)
 {
-	struct pvclock_vcpu_time_info *guest;
+	struct pvclock_vcpu_time_info *guest, copy = *clock;
 	unsigned long flags;
-	u32 version;
 
 	if (!gpc->active)
 		return true;
@@ -103,18 +102,17 @@ static bool kvm_xen_write_pvclock(struct gfn_to_pfn_cache *gpc, unsigned int off
 		return false;
 
 	guest = gpc->khva + offset;
-	version = (READ_ONCE(guest->version) + 1) | 1;
+	copy.version = (READ_ONCE(guest->version) + 1) | 1;
 
-	WRITE_ONCE(guest->version, version);
+	WRITE_ONCE(guest->version, copy.version);
 	/* Odd before the rest changes; pairs with the guest's read barriers. */
 	smp_wmb();
 
-	memcpy(&guest->pad0, &clock->pad0,
-	       sizeof(*guest) - offsetof(struct pvclock_vcpu_time_info, pad0));
+	*guest = copy;
 
 	/* The rest before even; pairs likewise. */
 	smp_wmb();
-	WRITE_ONCE(guest->version, version + 1);
+	WRITE_ONCE(guest->version, copy.version + 1);
 
 	kvm_gpc_mark_dirty_in_slot(gpc);
 	kvm_xen_page_unlock(gpc, flags);
