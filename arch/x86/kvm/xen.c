@@ -59,6 +59,8 @@ void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu)
 {
 	vcpu->arch.xen.vcpu_id = U32_MAX;
 	vcpu->arch.xen.runstate_gpa = INVALID_GPA;
+	/* The wallclock may have become stale when there was no vCPU yet. */
+	vcpu->arch.xen.deferred = BIT(KVM_XEN_DEFERRED_WALLCLOCK);
 	seqcount_init(&vcpu->arch.xen.clock_seq);
 	seqcount_init(&vcpu->arch.xen.runstate_seq);
 	kvm_gpc_init(&vcpu->arch.xen.vcpu_info_cache, vcpu->kvm);

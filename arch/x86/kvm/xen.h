@@ -62,6 +62,7 @@ void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu);
 void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu);
 
 /* slow halves of what follows */
+void __kvm_xen_host_resumed(struct kvm *kvm);
 bool __kvm_xen_upcall_pending(struct kvm_vcpu *vcpu);
 bool __kvm_xen_inject_upcall(struct kvm_vcpu *vcpu);
 void __kvm_xen_raise_vcpu_vector(struct kvm_vcpu *vcpu);
@@ -168,7 +169,7 @@ static inline void kvm_xen_cancel_poll(struct kvm_vcpu *vcpu)
 static inline void kvm_xen_host_resumed(struct kvm *kvm)
 {
 	if (kvm_xen_msr_enabled(kvm))
-		kvm_xen_clock_was_set(kvm);
+		__kvm_xen_host_resumed(kvm);
 }
 
 /* The local APIC was (again) software-enabled: Xen repeats the upcall. */

@@ -92,6 +92,7 @@ enum kvm_xen_deferred {
 	KVM_XEN_DEFERRED_VCPU_INFO,	/* vcpu_info was needed and not mapped */
 	KVM_XEN_DEFERRED_VECTOR,	/* whether to raise the local APIC vector */
 	KVM_XEN_DEFERRED_CLOCK,		/* a copy of the clock could not be written */
+	KVM_XEN_DEFERRED_WALLCLOCK,	/* the VM's wallclock was stale */
 };
 
 enum kvm_xen_poll_state {

@@ -163,26 +163,8 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 	kvm_xen_reprogram_timer(vcpu);
 }
 
-static void kvm_xen_renew_wallclock(struct kvm *kvm)
-{
-	int idx;
-
-	mutex_lock(&kvm->arch.xen.lock);
-	idx = srcu_read_lock(&kvm->srcu);
-	kvm_xen_update_wallclock(kvm);
-	srcu_read_unlock(&kvm->srcu, idx);
-	mutex_unlock(&kvm->arch.xen.lock);
-}
-
-/**
- * kvm_xen_clock_was_set - KVM_SET_CLOCK, or the host's sleep, moved the guest's clock
- * @kvm: the VM
- *
- * The wallclock and everything that waits for a time of the guest follow.
- *
- * Context: VM ioctl or PM notifier, after the change.  May sleep.
- */
-void kvm_xen_clock_was_set(struct kvm *kvm)
+/* Everything that waits for a time of the guest follows. */
+static void kvm_xen_follow_clock(struct kvm *kvm)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
@@ -201,20 +183,68 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
 		/* A poll may end early, and the guest then polls again. */
 		kvm_xen_wake_poller(vcpu);
 	}
-
-	kvm_xen_renew_wallclock(kvm);
 }
 
 /**
- * kvm_xen_retry_wallclock - shared_info may be back
+ * kvm_xen_clock_was_set - KVM_SET_CLOCK moved the guest's clock
  * @kvm: the VM
  *
- * Context: as kvm_xen_memslots_updated().
+ * The wallclock and everything that waits for a time of the guest follow.
+ *
+ * Context: VM ioctl, after the change.  May sleep.
  */
-void kvm_xen_retry_wallclock(struct kvm *kvm)
+void kvm_xen_clock_was_set(struct kvm *kvm)
 {
-	if (READ_ONCE(kvm->arch.xen.wallclock_stale))
-		kvm_xen_renew_wallclock(kvm);
+	int idx;
+
+	kvm_xen_follow_clock(kvm);
+
+	mutex_lock(&kvm->arch.xen.lock);
+	idx = srcu_read_lock(&kvm->srcu);
+	kvm_xen_update_wallclock(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
+	mutex_unlock(&kvm->arch.xen.lock);
+}
+
+/**
+ * __kvm_xen_host_resumed - the host slept
+ * @kvm: the VM
+ *
+ * The same, but guest memory is not this task's, and nobody may wait for xen.lock
+ * here: a vCPU writes the wallclock before it enters the guest again.
+ *
+ * Context: PM notifier, any address space.
+ */
+void __kvm_xen_host_resumed(struct kvm *kvm)
+{
+	kvm_xen_follow_clock(kvm);
+
+	WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
+	kvm_xen_retry_deferred(kvm);
+}
+
+/**
+ * kvm_xen_service_wallclock - write the wallclock if it is stale
+ * @vcpu: any vCPU of the VM
+ *
+ * xen.lock is only tried: who has it may be waiting for kvm->srcu, or for a page.
+ *
+ * Context: as kvm_xen_service_deferred().
+ */
+void kvm_xen_service_wallclock(struct kvm_vcpu *vcpu)
+{
+	struct kvm *kvm = vcpu->kvm;
+	int r = -EAGAIN;
+
+	if (!READ_ONCE(kvm->arch.xen.wallclock_stale))
+		return;
+
+	if (mutex_trylock(&kvm->arch.xen.lock)) {
+		r = kvm_xen_update_wallclock(kvm);
+		mutex_unlock(&kvm->arch.xen.lock);
+	}
+	if (r)
+		set_bit(KVM_XEN_DEFERRED_WALLCLOCK, &vcpu->arch.xen.deferred);
 }
 
 /*
@@ -264,7 +294,7 @@ static void kvm_xen_restore_compat_wc(struct kvm *kvm, void *shinfo)
  *
  * The wallclock is UTC at the guest's time 0.  shared_info is exempt from dirty
  * logging, and has to be: there is no vCPU to charge for it here.  If it is out of
- * reach, this is tried again when memslots change.
+ * reach, a vCPU tries again when memslots have changed.
  *
  * Context: task context of the VMM, xen.lock and kvm->srcu held.  May sleep.
  *

@@ -291,14 +291,17 @@ void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason)
  */
 void kvm_xen_retry_deferred(struct kvm *kvm)
 {
+	bool stale = READ_ONCE(kvm->arch.xen.wallclock_stale);
 	bool kept = kvm_xen_fifo_keeps_events(kvm);
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
 	kvm_for_each_vcpu(i, vcpu, kvm) {
-		/* Whichever runs first delivers all of those. */
+		/* Whichever runs first delivers all of those, and writes that. */
 		if (kept)
 			set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
+		if (stale)
+			set_bit(KVM_XEN_DEFERRED_WALLCLOCK, &vcpu->arch.xen.deferred);
 		if (READ_ONCE(vcpu->arch.xen.deferred))
 			kvm_xen_make_service(vcpu);
 	}
@@ -308,13 +311,15 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
  * kvm_xen_memslots_updated - guest memory may have come back
  * @kvm: the VM
  *
- * Context: after new memslots are in force; slots_lock held.  May sleep.
+ * The vCPUs are told.  No page is touched here: with slots_lock held, whoever serves
+ * a fault might not be able to.
+ *
+ * Context: after new memslots are in force; slots_lock held.
  */
 void kvm_xen_memslots_updated(struct kvm *kvm)
 {
 	lockdep_assert_held(&kvm->slots_lock);
 
-	kvm_xen_retry_wallclock(kvm);
 	kvm_xen_retry_deferred(kvm);
 }
 
@@ -419,6 +424,8 @@ void kvm_xen_service_deferred(struct kvm_vcpu *vcpu)
 		kvm_xen_deliver_due_timer(vcpu);
 	if (test_and_clear_bit(KVM_XEN_DEFERRED_CLOCK, deferred))
 		kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
+	if (test_and_clear_bit(KVM_XEN_DEFERRED_WALLCLOCK, deferred))
+		kvm_xen_service_wallclock(vcpu);
 }
 
 /**

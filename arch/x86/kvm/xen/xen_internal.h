@@ -429,7 +429,7 @@ int kvm_xen_set_runstate_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 u64 kvm_xen_guest_now(struct kvm_vcpu *vcpu, s64 *host_now);
 ktime_t kvm_xen_host_expiry(s64 host_now, s64 delta);
 int kvm_xen_update_wallclock(struct kvm *kvm);
-void kvm_xen_retry_wallclock(struct kvm *kvm);
+void kvm_xen_service_wallclock(struct kvm_vcpu *vcpu);
 int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode);
 
 #endif /* __ARCH_X86_KVM_XEN_INTERNAL_H__ */
