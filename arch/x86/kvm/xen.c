@@ -24,6 +24,7 @@
 #define KVM_XEN_MIN_VECTOR	0x10
 
 DEFINE_STATIC_KEY_DEFERRED_FALSE(kvm_xen_enabled, HZ);
+EXPORT_SYMBOL_GPL(kvm_xen_enabled);
 
 /**
  * kvm_xen_init_vm - prepare a new VM

@@ -71,6 +71,12 @@ void __kvm_xen_cancel_poll(struct kvm_vcpu *vcpu);
 void __kvm_xen_runstate_set_blocked(struct kvm_vcpu *vcpu);
 void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu);
 
+/* Is there a Xen guest on this host? */
+static inline bool kvm_xen_in_use(void)
+{
+	return static_branch_unlikely(&kvm_xen_enabled.key);
+}
+
 /* Is @kvm a Xen guest, that is, has its VMM configured a hypercall MSR? */
 static inline bool kvm_xen_msr_enabled(struct kvm *kvm)
 {
@@ -214,6 +220,7 @@ static inline fastpath_t kvm_xen_hypercall_fastpath(struct kvm_vcpu *vcpu, u8 cp
 	return EXIT_FASTPATH_NONE;
 }
 
+static inline bool kvm_xen_in_use(void) { return false; }
 static inline void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu) { }
 static inline void kvm_xen_init_vm(struct kvm *kvm) { }
 static inline enum kvm_xen_irq_window kvm_xen_irq_window_fastpath(struct kvm_vcpu *vcpu)
