@@ -278,6 +278,7 @@ static void kvm_xen_restore_compat_wc(struct kvm *kvm, void *shinfo)
 {
 	unsigned int i;
 
+	kvm->arch.xen.compat_wc.valid = false;
 	for (i = 0; i < 4; i++) {
 		if (READ_ONCE(*kvm_xen_compat_wc_word(shinfo, i)) !=
 		    kvm->arch.xen.compat_wc.written[i])
@@ -339,12 +340,10 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	smp_wmb();
 	WRITE_ONCE(wc->version, version + 1);
 
-	if (!kvm->arch.xen.long_mode) {
+	if (!kvm->arch.xen.long_mode)
 		kvm_xen_save_compat_wc(kvm, gpc->khva, true);
-	} else if (kvm->arch.xen.compat_wc.valid) {
+	else if (kvm->arch.xen.compat_wc.valid)
 		kvm_xen_restore_compat_wc(kvm, gpc->khva);
-		kvm->arch.xen.compat_wc.valid = false;
-	}
 
 	kvm_xen_page_unlock(gpc, flags);
 	WRITE_ONCE(kvm->arch.xen.wallclock_stale, false);
@@ -365,12 +364,20 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
  */
 int kvm_xen_set_long_mode(struct kvm *kvm, bool long_mode)
 {
+	struct gfn_to_pfn_cache *gpc = &kvm->arch.xen.shinfo_cache;
+	unsigned long i, flags;
 	struct kvm_vcpu *vcpu;
-	unsigned long i;
 
 	lockdep_assert_held(&kvm->arch.xen.lock);
 
 	if (long_mode != kvm->arch.xen.long_mode) {
+		/* As long as nobody sets bits there. */
+		if (long_mode && kvm->arch.xen.compat_wc.valid &&
+		    kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true)) {
+			kvm_xen_restore_compat_wc(kvm, gpc->khva);
+			kvm_xen_page_unlock(gpc, flags);
+		}
+
 		WRITE_ONCE(kvm->arch.xen.long_mode, long_mode);
 		kvm_xen_choose_abi(kvm);
 
