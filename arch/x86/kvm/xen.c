@@ -629,6 +629,9 @@ static int kvm_xen_vcpu_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 		return -EOPNOTSUPP;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
+	/* What can be delivered now, a VMM that saves the VM finds in guest memory. */
+	if (!set && READ_ONCE(vcpu->arch.xen.deferred))
+		kvm_xen_service_deferred(vcpu);
 	r = set ? ops->set(vcpu, data) : ops->get(vcpu, data);
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return r;

@@ -458,8 +458,6 @@ int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 	u32 priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL, kept_priority;
 	u32 start = data->u.deferred.port, port, kept;
 
-	kvm_xen_service_deferred(vcpu);
-
 	/* Before FIFO came into force, or after: there may be of both. */
 	port = find_next_bit(vcpu->arch.xen.deferred_ports, KVM_XEN_2L_NR_PORTS,
 			     min(start, KVM_XEN_2L_NR_PORTS));
