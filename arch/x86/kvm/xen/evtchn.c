@@ -213,6 +213,13 @@ int kvm_xen_setup_evtchn(struct kvm *kvm, struct kvm_kernel_irq_routing_entry *e
 	return 0;
 }
 
+/* Is there anything that events could be delivered to? */
+static bool kvm_xen_has_evtchns(struct kvm *kvm)
+{
+	return READ_ONCE(kvm->arch.xen.shinfo_cache.active) ||
+	       READ_ONCE(kvm->arch.xen.evtchn_fifo);
+}
+
 /**
  * kvm_xen_hvm_evtchn_send - KVM_XEN_HVM_EVTCHN_SEND
  * @kvm: the VM
@@ -242,12 +249,13 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn _
 		return -EINVAL;
 
 	vcpu = kvm_xen_find_vcpu(kvm, vcpu_id);
-	if (!vcpu || !(kvm->arch.xen.shinfo_cache.active || READ_ONCE(kvm->arch.xen.evtchn_fifo)))
+	if (!vcpu || !kvm_xen_has_evtchns(kvm))
 		return -EINVAL;
 
 	r = kvm_xen_count_and_raise(vcpu, port, priority, true);
+	/* Or it was taken away meanwhile. */
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE)
-		return -EFAULT;
+		return kvm_xen_has_evtchns(kvm) ? -EFAULT : -EINVAL;
 
 	return min(r, 0);
 fault:
@@ -365,8 +373,7 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 	 * one; only FIFO does not care.  And let set_selector() not defer again,
 	 * and count, each bit.
 	 */
-	if ((!vcpu->kvm->arch.xen.shinfo_cache.active &&
-	     !READ_ONCE(vcpu->kvm->arch.xen.evtchn_fifo)) ||
+	if (!kvm_xen_has_evtchns(vcpu->kvm) ||
 	    !kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, true)) {
 		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);
 		return;

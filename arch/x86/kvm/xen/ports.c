@@ -347,7 +347,7 @@ static enum kvm_xen_hcall_action kvm_xen_evtchnop_send(struct kvm_vcpu *vcpu,
 
 	r = __kvm_xen_raise(target, p->port, p->priority, !hc->atomic);
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
-		if (hc->atomic || !kvm->arch.xen.shinfo_cache.active)
+		if (hc->atomic || !READ_ONCE(kvm->arch.xen.shinfo_cache.active))
 			return KVM_XEN_HCALL_NOT_MINE;
 		kvm_xen_defer_port(target, p->port, p->priority);
 	} else if (r < 0) {

@@ -290,13 +290,16 @@ static __always_inline bool kvm_xen_test_bit(u32 nr, const void *base)
  *
  * To be found out in a few instructions, without a lock.  So the page may be about
  * to go away: the read may fault, though only on an address of the kernel, and the
- * answer is only a hint to look again.
+ * answer is only a hint to look again.  That address is not used for anything else
+ * meanwhile, as interrupts are off and all CPUs have to answer before it is.
  */
 static inline bool kvm_xen_upcall_likely(struct kvm_vcpu *vcpu)
 {
 	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
 	u8 *flag = READ_ONCE(gpc->khva);
 	u8 pending;
+
+	lockdep_assert_irqs_disabled();
 
 	if (!flag || !READ_ONCE(gpc->valid))
 		return false;
