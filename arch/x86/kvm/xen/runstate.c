@@ -18,6 +18,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kvm_host.h>
+#include <linux/pagemap.h>
 #include <linux/sched/stat.h>
 
 #include <xen/interface/xen.h>
@@ -162,7 +163,8 @@ static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 		return false;
 
 	/* If the second page cannot be written, the first must not be. */
-	if (atomic && area.nr_parts > 1)
+	if (area.nr_parts > 1 &&
+	    (atomic || fault_in_safe_writeable(area.part[1].hva, area.part[1].len)))
 		return false;
 
 	kvm_xen_read_runstate(vcpu, &rs, NULL);
@@ -315,8 +317,10 @@ void kvm_xen_runstate_set_running(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_runstate_set_preempted(struct kvm_vcpu *vcpu)
 {
-	/* Asleep, or about to be: it does not want the CPU that it loses. */
-	if (vcpu->arch.xen.runstate_auto_blocked)
+	/* Asleep, or about to be, or not there yet: it does not want the CPU that it loses. */
+	if (vcpu->arch.xen.runstate_auto_blocked ||
+	    vcpu->arch.mp_state == KVM_MP_STATE_UNINITIALIZED ||
+	    vcpu->arch.mp_state == KVM_MP_STATE_INIT_RECEIVED)
 		return;
 
 	kvm_xen_update_runstate(vcpu, RUNSTATE_runnable, true);

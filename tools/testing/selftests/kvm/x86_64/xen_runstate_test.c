@@ -506,6 +506,26 @@ static void preempted_without_half(void)
 	xen_vm_free(x);
 }
 
+/* So does the vCPU's own thread, if it cannot write the other half. */
+static void half_is_read_only(void)
+{
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	void *page = set_split_area(x);
+	struct runstate old, rs;
+
+	run(x);
+	old = split_area(x, page);
+	TEST_ASSERT(!mprotect(page, 0x1000, PROT_READ), "mprotect");
+	run(x);
+	rs = split_area(x, page);
+	TEST_ASSERT(same(rs, old), "half of the area was written");
+	TEST_ASSERT(!mprotect(page, 0x1000, PROT_READ | PROT_WRITE), "mprotect");
+	run(x);
+	rs = split_area(x, page);
+	TEST_ASSERT(same(rs, data(x)), "the area is not up to date");
+	xen_vm_free(x);
+}
+
 static void set_by_vmm(enum xen_mode mode)
 {
 	struct xen_vm *x = runstate_vm(mode, XEN_S);
@@ -1240,6 +1260,7 @@ static const struct xen_case cases[] = {
 	{ "RS2 RG20: preempted, 32-bit", in_32_bit_preempted },
 	{ "DT29 RG19 RG21: preempted, memory of the area gone and back", preempted_without_area },
 	{ "RS2 DT29: preempted, half of the area is gone", preempted_without_half },
+	{ "RS13: half of the area cannot be written", half_is_read_only },
 	{ "RS3 RS4: states set by the VMM", in_64_bit_set_by_vmm },
 	{ "RS3 RS4: states set by the VMM, 32-bit", in_32_bit_set_by_vmm },
 	{ "RS3 DT14 M10: blocked in HLT and in poll", in_64_bit_sleeps_in_kernel },
