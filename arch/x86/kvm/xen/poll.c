@@ -197,6 +197,10 @@ static int kvm_xen_poll_ports(struct kvm_vcpu *vcpu, const struct kvm_xen_hcall 
 			return 1;
 	}
 
+	/* Of any port, an event could not be seen either. */
+	if (!poll->nr_ports && abi->test_pending(vcpu->kvm, abi, 1) < 0)
+		return 1;
+
 	if (poll->nr_ports == 1)
 		WRITE_ONCE(vcpu->arch.xen.poll_port, port);
 

@@ -703,6 +703,7 @@ static void poll_without_shared_info(void)
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_CFG);
 
 	poll_now(x, 0, 0, 0, PORTS(PORT_A));
+	poll_now(x, 0, 0, 0, PORTS());
 	xen_vm_free(x);
 }
 
