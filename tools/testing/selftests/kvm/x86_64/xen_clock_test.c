@@ -194,6 +194,27 @@ static void tells_the_time(void)
 	xen_vm_free(x);
 }
 
+static u64 guest_moves_tsc(u64 time, u64 ticks, u64 unused)
+{
+	wrmsr(MSR_IA32_TSC, rdtsc() + ticks);
+	return xen_guest_now((void *)time);
+}
+
+/* Its clock does not move with it. */
+static void guest_sets_tsc(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	u64 before, got, now;
+
+	xen_window(x, 0);
+	before = xen_now(x);
+	got = xen_call(x, 0, guest_moves_tsc, XEN_SHINFO + 32, 1000 * SEC, 0);
+	now = xen_now(x);
+	TEST_ASSERT(got + CLOCK_ERROR_NS >= before && got <= now + CLOCK_ERROR_NS,
+		    "%lu is not in %lu .. %lu", got, before, now);
+	xen_vm_free(x);
+}
+
 /* The memslot of a page at XEN_HOLE, which goes away while the page keeps its contents. */
 static void set_hole(struct xen_vm *x, void *page, bool there)
 {
@@ -875,6 +896,7 @@ static const struct xen_case cases[] = {
 	{ "PV2: published in the second area", publishes_second_copy },
 	{ "PV3 PV4: places of the second area", time_area_places },
 	{ "PV5: tells the time", tells_the_time },
+	{ "PV5: the guest sets its TSC", guest_sets_tsc },
 	{ "PV1 PV5: the clock is set while vcpu_info is out of reach", set_without_vcpu_info },
 	{ "PV2 PV5: the clock is set while the second area is out of reach",
 	  set_without_time_area },
