@@ -29,6 +29,8 @@ EXPORT_SYMBOL_GPL(kvm_xen_enabled);
 /**
  * kvm_xen_init_vm - prepare a new VM
  * @kvm: the VM, zeroed
+ *
+ * Context: kvm_arch_init_vm(), nobody else has the VM yet.
  */
 void kvm_xen_init_vm(struct kvm *kvm)
 {
@@ -40,6 +42,8 @@ void kvm_xen_init_vm(struct kvm *kvm)
 /**
  * kvm_xen_destroy_vm - a VM goes away
  * @kvm: the VM, whose vCPUs are gone
+ *
+ * Context: kvm_arch_destroy_vm(), in whatever address space.  May sleep.
  */
 void kvm_xen_destroy_vm(struct kvm *kvm)
 {
@@ -55,6 +59,8 @@ void kvm_xen_destroy_vm(struct kvm *kvm)
 /**
  * kvm_xen_init_vcpu - prepare a new vCPU
  * @vcpu: the vCPU, zeroed; its vcpu_idx is not valid yet
+ *
+ * Context: kvm_arch_vcpu_create(), nobody else has the vCPU yet.
  */
 void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu)
 {
@@ -74,6 +80,8 @@ void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_destroy_vcpu - a vCPU goes away
  * @vcpu: the vCPU
+ *
+ * Context: kvm_arch_vcpu_destroy(), in whatever address space.  May sleep.
  */
 void kvm_xen_destroy_vcpu(struct kvm_vcpu *vcpu)
 {

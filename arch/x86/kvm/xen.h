@@ -130,6 +130,7 @@ static inline int kvm_xen_get_interrupt(struct kvm_vcpu *vcpu)
 	return vector;
 }
 
+/* Does the guest want an upcall by the VM-wide vector on @vcpu now?  As the former. */
 static inline bool kvm_xen_has_interrupt(struct kvm_vcpu *vcpu)
 {
 	return kvm_xen_get_interrupt(vcpu) >= 0;

@@ -181,6 +181,8 @@ int kvm_xen_get_evtchn_port(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 /**
  * kvm_xen_destroy_bindings - forget all ports
  * @kvm: the VM, without vCPUs
+ *
+ * Context: as kvm_xen_destroy_vm().
  */
 void kvm_xen_destroy_bindings(struct kvm *kvm)
 {

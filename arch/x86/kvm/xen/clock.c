@@ -79,6 +79,8 @@ u64 kvm_xen_guest_now(struct kvm_vcpu *vcpu, s64 *host_now)
  * @host_now: from kvm_xen_guest_now()
  * @delta: nanoseconds from then, positive
  *
+ * Context: any.
+ *
  * Return: CLOCK_MONOTONIC, the end of time if it is beyond.
  */
 ktime_t kvm_xen_host_expiry(s64 host_now, s64 delta)

@@ -40,6 +40,8 @@ static_assert(sizeof(struct vcpu_info) == KVM_XEN_VCPU_INFO_SIZE);
  *
  * Implements "set pending" of Xen's common/event_2l.c up to the selector.
  *
+ * Context: as __kvm_xen_raise().
+ *
  * Return: KVM_XEN_EVTCHN_MERGED if the event was pending already, _MASKED,
  * _UNREACHABLE, or _DELIVERED if the selector is to be set next.
  */
@@ -83,6 +85,8 @@ static bool kvm_xen_2l_defer_selector(struct kvm_vcpu *vcpu, u32 sel)
  * @can_sleep: see kvm_xen_page_lock()
  *
  * If the page is out of reach, the selector bit is kept and set later.
+ *
+ * Context: as __kvm_xen_raise().
  *
  * Return: whether evtchn_upcall_pending went from 0 to 1, i.e. the vCPU has to
  * be notified.

@@ -975,6 +975,8 @@ static void kvm_xen_free_fifo(struct kvm_xen_fifo *fifo)
 /**
  * kvm_xen_destroy_fifo - free everything
  * @kvm: the VM, without vCPUs
+ *
+ * Context: as kvm_xen_destroy_vm().
  */
 void kvm_xen_destroy_fifo(struct kvm *kvm)
 {
@@ -1126,6 +1128,8 @@ int kvm_xen_set_evtchn_abi(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
  * kvm_xen_get_evtchn_abi - KVM_XEN_ATTR_TYPE_EVTCHN_ABI, read
  * @kvm: the VM
  * @data: where to
+ *
+ * Context: VM ioctl, xen.lock held.
  *
  * Return: 0.
  */

@@ -142,6 +142,8 @@ int kvm_xen_page_set_hva(struct gfn_to_pfn_cache *gpc, unsigned long hva, unsign
  * kvm_xen_page_get_gpa - read back kvm_xen_page_set_gpa()
  * @gpc: cache of the page
  *
+ * Context: an ioctl of the VMM; nobody sets the page meanwhile.
+ *
  * Return: the address, or INVALID_GPA if there is none or it was set by HVA.
  */
 u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc)
@@ -152,6 +154,8 @@ u64 kvm_xen_page_get_gpa(struct gfn_to_pfn_cache *gpc)
 /**
  * kvm_xen_page_get_hva - read back kvm_xen_page_set_hva()
  * @gpc: cache of the page
+ *
+ * Context: as kvm_xen_page_get_gpa().
  *
  * Return: the address, or 0 if there is none or it was set by GPA.
  */

@@ -168,6 +168,8 @@ static void kvm_xen_set_period(struct kvm_vcpu *vcpu, u64 period, u64 next)
 /**
  * kvm_xen_init_periodic - prepare the timer of a new vCPU
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_init_vcpu().
  */
 void kvm_xen_init_periodic(struct kvm_vcpu *vcpu)
 {
@@ -178,6 +180,8 @@ void kvm_xen_init_periodic(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_destroy_periodic - a vCPU goes away
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_destroy_vcpu().
  */
 void kvm_xen_destroy_periodic(struct kvm_vcpu *vcpu)
 {

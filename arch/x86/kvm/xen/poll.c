@@ -95,6 +95,8 @@ static enum hrtimer_restart kvm_xen_poll_timeout(struct hrtimer *timer)
 /**
  * kvm_xen_init_poll - prepare a new vCPU for polling
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_init_vcpu().
  */
 void kvm_xen_init_poll(struct kvm_vcpu *vcpu)
 {
@@ -106,6 +108,8 @@ void kvm_xen_init_poll(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_destroy_poll - a vCPU goes away
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_destroy_vcpu().
  */
 void kvm_xen_destroy_poll(struct kvm_vcpu *vcpu)
 {

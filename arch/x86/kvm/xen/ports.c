@@ -299,6 +299,8 @@ int kvm_xen_set_evtchn_attr(struct kvm *kvm, struct kvm_xen_hvm_attr *data)
 /**
  * kvm_xen_destroy_ports - free all ports
  * @kvm: the VM, without vCPUs
+ *
+ * Context: as kvm_xen_destroy_vm().
  */
 void kvm_xen_destroy_ports(struct kvm *kvm)
 {

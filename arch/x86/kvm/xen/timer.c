@@ -250,6 +250,8 @@ void kvm_xen_deliver_due_timer(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_init_timer - prepare the timer of a new vCPU
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_init_vcpu().
  */
 void kvm_xen_init_timer(struct kvm_vcpu *vcpu)
 {
@@ -262,6 +264,8 @@ void kvm_xen_init_timer(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_destroy_timer - a vCPU goes away
  * @vcpu: the vCPU
+ *
+ * Context: as kvm_xen_destroy_vcpu().
  */
 void kvm_xen_destroy_timer(struct kvm_vcpu *vcpu)
 {
