@@ -135,7 +135,8 @@ static void send_and_watch(struct xen_shared_info64 *info, struct xen_cpu *other
 	u32 nr = READ_ONCE(other->nr);
 
 	guest_send(info, 1);
-	while (READ_ONCE(other->nr) == nr)
+	/* It counts before it clears the flag, without which the next event is not told. */
+	while (READ_ONCE(other->nr) == nr || READ_ONCE(info->vcpu_info[1].upcall_pending))
 		cpu_relax();
 }
 
@@ -663,6 +664,7 @@ static void send_to_running(void)
 	need_cpus(2);
 	xen_prepare_call(x, 1, guest_spin, 0, 0, 0);
 	xen_start(x, 1);
+	x->state[0].irqs = true;	/* see struct xen_vcpu */
 	report("upcall_of_running_vcpu", xen_call(x, 0, guest_to_running, XEN_SHINFO,
 						  XEN_CPU(1), 0), "ticks");
 	xen_expect(x, 1, xen_interrupt(x, 1), XEN_SIGNALLED);
