@@ -213,7 +213,7 @@ void kvm_xen_clock_was_set(struct kvm *kvm)
  * @kvm: the VM
  *
  * The same, but guest memory is not this task's, and nobody may wait for xen.lock
- * here: a vCPU writes the wallclock before it enters the guest again.
+ * here: a vCPU writes the wallclock in a turn of its run loop.
  *
  * Context: PM notifier, any address space.
  */

@@ -310,8 +310,8 @@ void kvm_xen_retry_deferred(struct kvm *kvm)
 			set_bit(KVM_XEN_DEFERRED_PORTS, &vcpu->arch.xen.deferred);
 		if (stale)
 			set_bit(KVM_XEN_DEFERRED_WALLCLOCK, &vcpu->arch.xen.deferred);
-		if (READ_ONCE(vcpu->arch.xen.deferred))
-			kvm_xen_make_service(vcpu);
+		/* Also if nothing is: it may be trying just now, and fail. */
+		kvm_xen_make_service(vcpu);
 	}
 }
 
@@ -328,7 +328,8 @@ void kvm_xen_memslots_updated(struct kvm *kvm)
 {
 	lockdep_assert_held(&kvm->slots_lock);
 
-	kvm_xen_retry_deferred(kvm);
+	if (kvm_xen_in_use())
+		kvm_xen_retry_deferred(kvm);
 }
 
 static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
@@ -386,6 +387,12 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 		if (sel < abi->word_bits &&
 		    abi->set_selector(vcpu, abi, sel * abi->word_bits, true))
 			kvm_xen_notify(vcpu);
+	}
+
+	/* The mode changed meanwhile; see kvm_xen_set_long_mode(), which wakes the vCPU. */
+	if (kvm_xen_abi(vcpu->kvm) != abi) {
+		bitmap_fill(sels, 64);
+		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);
 	}
 }
 
