@@ -162,15 +162,15 @@ static bool __kvm_xen_write_runstate(struct kvm_vcpu *vcpu, bool atomic)
 	if (!kvm_xen_find_runstate_area(vcpu, abi->runstate_size, &area))
 		return false;
 
-	/* If the second page cannot be written, the first must not be. */
-	if (area.nr_parts > 1 &&
-	    (atomic || fault_in_safe_writeable(area.part[1].hva, area.part[1].len)))
-		return false;
-
 	kvm_xen_read_runstate(vcpu, &rs, NULL);
 	if (flag)
 		rs.entry_time |= XEN_RUNSTATE_UPDATE;
 	kvm_xen_fill_runstate(&rs, abi->runstate_entry, buf);
+
+	/* If the second page cannot be written, the first must not be. */
+	if (area.nr_parts > 1 &&
+	    (atomic || fault_in_safe_writeable(area.part[1].hva, area.part[1].len)))
+		return false;
 
 	if (flag) {
 		if (!kvm_xen_copy_to_area(&area, flag_byte, buf + flag_byte, 1))
