@@ -229,7 +229,8 @@ void __kvm_xen_host_resumed(struct kvm *kvm)
  * kvm_xen_service_wallclock - write the wallclock if it is stale
  * @vcpu: any vCPU of the VM
  *
- * xen.lock is only tried: who has it may be waiting for kvm->srcu, or for a page.
+ * xen.lock is only tried: who has it may be waiting for a page, and the guest has not
+ * asked for anything.
  *
  * Context: as kvm_xen_service_deferred().
  */
@@ -317,12 +318,15 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	if (!gpc->active)
 		return 0;
 
+	/* Before the clocks are read: the host may sleep from here on, and set it again. */
+	smp_store_mb(kvm->arch.xen.wallclock_stale, false);
 	epoch = kvm_get_wall_clock_epoch(kvm);
 	sec = div_u64_rem(epoch, NSEC_PER_SEC, &nsec);
 
-	WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
-	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true))
+	if (!kvm_xen_page_lock(gpc, PAGE_SIZE, &flags, true)) {
+		WRITE_ONCE(kvm->arch.xen.wallclock_stale, true);
 		return -EFAULT;
+	}
 
 	if (!kvm->arch.xen.long_mode)
 		kvm_xen_save_compat_wc(kvm, gpc->khva, false);
@@ -348,7 +352,6 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 		kvm_xen_restore_compat_wc(kvm, gpc->khva);
 
 	kvm_xen_page_unlock(gpc, flags);
-	WRITE_ONCE(kvm->arch.xen.wallclock_stale, false);
 	return 0;
 }
 
