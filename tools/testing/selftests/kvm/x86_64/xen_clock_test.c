@@ -10,6 +10,7 @@
  * Linux 6.12 fails PV8, PV10, MG4, MG6, CP1 and M14.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -668,6 +669,69 @@ static void wallclock_without_memory(enum xen_mode mode)
 IN_64_BIT(wallclock_without_memory)
 IN_32_BIT(wallclock_without_memory)
 
+static bool write_sysfs(const char *name, const char *text)
+{
+	int fd = open(name, O_WRONLY);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* What the kernel does before and after it sleeps, but for the sleep. */
+static void host_sleeps(void)
+{
+	static const char test[] = "/sys/power/pm_test";
+	static const char delay[] = "/sys/module/suspend/parameters/pm_test_delay";
+	bool slept;
+
+	if (!write_sysfs(test, "freezer"))
+		ksft_exit_skip("SKIP no access to %s (CONFIG_PM_DEBUG)\n", test);
+	write_sysfs(delay, "0");
+	slept = write_sysfs("/sys/power/state", "freeze");
+	write_sysfs(delay, "5");
+	write_sysfs(test, "none");
+	TEST_ASSERT(slept, "the host does not sleep");
+}
+
+static void wallclock_after_sleep(enum xen_mode mode)
+{
+	struct xen_vm *x = xen_vm_new(2, mode, XEN_S);
+	struct xen_wallclock *wc = xen_wallclock(x);
+	void *page = fill_hole(x);
+	u32 version = wc->version;
+
+	wc->sec = 5;
+	host_sleeps();
+	/* It is the vCPU's thread that has the memory of the guest. */
+	TEST_ASSERT_EQ(wc->sec, 5);
+	xen_window(x, 1);
+	wallclock_is_right(x);
+	TEST_ASSERT_EQ(wc->version, version + 2);
+
+	/* Once is enough. */
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(wc->version, version + 2);
+
+	/* Out of reach when the vCPU wants to write it. */
+	x->shinfo = page;
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	wc = xen_wallclock(x);
+	wc->sec = 5;
+	set_hole(x, page, false);
+	host_sleeps();
+	xen_window(x, 0);
+	TEST_ASSERT_EQ(wc->sec, 5);
+	set_hole(x, page, true);
+	xen_window(x, 1);
+	wallclock_is_right(x);
+	xen_vm_free(x);
+}
+
+IN_64_BIT(wallclock_after_sleep)
+IN_32_BIT(wallclock_after_sleep)
+
 /* The pending bits of a 64-bit guest, which has perhaps @changed those at the wallclock's place. */
 static void events_are(const u8 *page, u8 before, bool changed)
 {
@@ -920,6 +984,8 @@ static const struct xen_case cases[] = {
 	  in_64_bit_wallclock_without_memory },
 	{ "MG4: wallclock, KVM_SET_CLOCK while shared_info is out of reach, 32-bit",
 	  in_32_bit_wallclock_without_memory },
+	{ "wallclock after the host has slept", in_64_bit_wallclock_after_sleep },
+	{ "wallclock after the host has slept, 32-bit", in_32_bit_wallclock_after_sleep },
 	{ "MG6 DT25: mode after shared_info", wallclock_over_no_events },
 	{ "MG6 DT25: mode after shared_info with events", wallclock_over_some_events },
 	{ "MG6: mode after shared_info, events since", wallclock_over_changed_events },
