@@ -136,8 +136,7 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 	mutex_lock(&kvm->arch.xen.lock);
 
 	/* Neither in force nor prepared: it could not be undone any more. */
-	if (rcu_access_pointer(kvm->arch.xen.fifo) &&
-	    !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO)) {
+	if (!(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_FIFO) && kvm_xen_fifo_in_use(kvm)) {
 		mutex_unlock(&kvm->arch.xen.lock);
 		return -EBUSY;
 	}

@@ -134,6 +134,14 @@ static struct kvm_xen_fifo *kvm_xen_fifo(struct kvm *kvm)
 	return srcu_dereference(kvm->arch.xen.fifo, &kvm->srcu);
 }
 
+/* What belongs to @vcpu; NULL if nothing was ever set.  In its ioctls, kvm->srcu held. */
+static struct kvm_xen_fifo_control *kvm_xen_fifo_control(struct kvm_vcpu *vcpu)
+{
+	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
+
+	return fifo ? fifo->controls[vcpu->vcpu_idx] : NULL;
+}
+
 /* A port number below KVM_XEN_FIFO_NR_PORTS, to be used as an index. */
 static u32 kvm_xen_fifo_port(u32 port)
 {
@@ -983,6 +991,44 @@ void kvm_xen_destroy_fifo(struct kvm *kvm)
 	kvm_xen_free_fifo(rcu_dereference_protected(kvm->arch.xen.fifo, true));
 }
 
+static bool kvm_xen_fifo_control_in_use(const struct kvm_xen_fifo_control *control)
+{
+	unsigned int i;
+
+	for (i = 0; i < EVTCHN_FIFO_MAX_QUEUES; i++) {
+		if (READ_ONCE(control->queues[i].tail))
+			return true;
+	}
+	return control->gpc.active;
+}
+
+/**
+ * kvm_xen_fifo_in_use - is anything of FIFO set?
+ * @kvm: the VM
+ *
+ * Context: xen.lock held.
+ *
+ * Return: whether the VMM would lose any if the VM had no FIFO event channels any more.
+ */
+bool kvm_xen_fifo_in_use(struct kvm *kvm)
+{
+	struct kvm_xen_fifo *fifo;
+	unsigned int i;
+
+	fifo = rcu_dereference_protected(kvm->arch.xen.fifo,
+					 lockdep_is_held(&kvm->arch.xen.lock));
+	if (!fifo)
+		return false;
+	if (kvm->arch.xen.evtchn_fifo || READ_ONCE(fifo->nr_kept))
+		return true;
+
+	for (i = 0; i < KVM_MAX_VCPUS; i++) {
+		if (fifo->controls[i] && kvm_xen_fifo_control_in_use(fifo->controls[i]))
+			return true;
+	}
+	return memchr_inv(fifo->pages, 0, sizeof(fifo->pages));
+}
+
 /* Back to 2-level, without a trace of FIFO. */
 static int kvm_xen_leave_fifo(struct kvm *kvm)
 {
@@ -1227,8 +1273,7 @@ static void kvm_xen_set_tail(struct kvm_xen_fifo_queue *queue, u32 tail)
 
 static void kvm_xen_remove_control(struct kvm_vcpu *vcpu)
 {
-	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
-	struct kvm_xen_fifo_control *control = fifo ? fifo->controls[vcpu->vcpu_idx] : NULL;
+	struct kvm_xen_fifo_control *control = kvm_xen_fifo_control(vcpu);
 	unsigned int i;
 
 	if (!control)
@@ -1293,8 +1338,7 @@ int kvm_xen_set_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *
  */
 int kvm_xen_get_evtchn_control(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
-	struct kvm_xen_fifo_control *control = fifo ? fifo->controls[vcpu->vcpu_idx] : NULL;
+	struct kvm_xen_fifo_control *control = kvm_xen_fifo_control(vcpu);
 
 	data->u.gpa = control ? kvm_xen_page_get_gpa(&control->gpc) : KVM_XEN_INVALID_GPA;
 	return 0;
@@ -1355,8 +1399,7 @@ int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
  */
 int kvm_xen_get_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *data)
 {
-	struct kvm_xen_fifo *fifo = kvm_xen_fifo(vcpu->kvm);
-	struct kvm_xen_fifo_control *control = fifo ? fifo->controls[vcpu->vcpu_idx] : NULL;
+	struct kvm_xen_fifo_control *control = kvm_xen_fifo_control(vcpu);
 	unsigned int i;
 
 	for (i = 0; i < EVTCHN_FIFO_MAX_QUEUES; i++)

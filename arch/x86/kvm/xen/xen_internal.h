@@ -322,6 +322,7 @@ int kvm_xen_set_evtchn_tails(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *da
 void kvm_xen_destroy_fifo(struct kvm *kvm);
 int kvm_xen_fifo_keep(struct kvm_vcpu *vcpu, u32 port, u32 priority);
 u32 kvm_xen_fifo_next_kept(struct kvm_vcpu *vcpu, u32 port, u32 *priority);
+bool kvm_xen_fifo_in_use(struct kvm *kvm);
 bool kvm_xen_fifo_keeps_events(struct kvm *kvm);
 void kvm_xen_fifo_deliver_kept(struct kvm *kvm);
 

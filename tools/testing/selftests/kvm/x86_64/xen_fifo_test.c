@@ -1649,16 +1649,22 @@ static void test_opted_in(void)
 	opted_in(XEN_32);
 }
 
+static int try_opt_out(struct xen_vm *x, u32 msr)
+{
+	struct kvm_xen_hvm_config config = {
+		.flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND,
+		.msr = msr,
+	};
+
+	return xen_errno(__vm_ioctl(x->vm, KVM_XEN_HVM_CONFIG, &config));
+}
+
 static void test_opt_out(void)
 {
 	struct fifo *f = new_fifo(XEN_64);
-	struct kvm_xen_hvm_config config = {
-		.flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND,
-		.msr = XEN_HCALL_MSR + 1,
-	};
 
 	bind(f, 5, 0, 3);
-	TEST_ASSERT_EQ(xen_errno(__vm_ioctl(f->x->vm, KVM_XEN_HVM_CONFIG, &config)), EBUSY);
+	TEST_ASSERT_EQ(try_opt_out(f->x, XEN_HCALL_MSR + 1), EBUSY);
 	TEST_ASSERT_EQ(get_abi(f->x), KVM_XEN_EVTCHN_ABI_FIFO);
 	send(f, 5);
 	TEST_ASSERT_EQ(head(f, 0, 3), 5);
@@ -1668,8 +1674,44 @@ static void test_opt_out(void)
 	TEST_ASSERT_EQ(xen_wrmsr(f->x, 0, XEN_HCALL_MSR + 1, XEN_HCALL_PAGE), GP_VECTOR);
 	xen_fifo_opt_in(f->x);
 	TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
-	TEST_ASSERT_EQ(xen_errno(__vm_ioctl(f->x->vm, KVM_XEN_HVM_CONFIG, &config)), 0);
+	TEST_ASSERT_EQ(try_opt_out(f->x, XEN_HCALL_MSR + 1), 0);
 	TEST_ASSERT_EQ(xen_fifo_try_abi(f->x, KVM_XEN_EVTCHN_ABI_FIFO, 0), EOPNOTSUPP);
+	free_fifo(f);
+}
+
+/* What is set, one by one; none of it is left in the end. */
+static void test_opt_out_prepared(void)
+{
+	struct fifo *f = new_2level(2, XEN_64);
+	u32 tails[XEN_FIFO_NR_QUEUES] = {};
+	struct xen_vm *x = f->x;
+
+	xen_vcpu_set(x, 1, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(1));
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), EBUSY);
+	xen_vcpu_set(x, 1, EVTCHN_CONTROL, gpa, KVM_XEN_INVALID_GPA);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), 0);
+	TEST_ASSERT_EQ(try_set_tails(x, 1, tails), EOPNOTSUPP);
+
+	xen_fifo_opt_in(x);
+	tails[15] = 5;
+	TEST_ASSERT_EQ(try_set_tails(x, 1, tails), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), EBUSY);
+	tails[15] = 0;
+	TEST_ASSERT_EQ(try_set_tails(x, 1, tails), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), 0);
+
+	xen_fifo_opt_in(x);
+	TEST_ASSERT_EQ(try_set_deferred(x, 0, 5, 3, 0), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), EBUSY);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), 0);
+
+	xen_fifo_opt_in(x);
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, XEN_FIFO_NR_PAGES - 1, XEN_FIFO_ARRAY(0) >> 12), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), EBUSY);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), 0);
+	expect_quiet(f, 0);
 	free_fifo(f);
 }
 
@@ -1794,6 +1836,9 @@ static void test_failed_enter(void)
 	TEST_ASSERT_EQ(xen_vcpu_try_set(x, 0, EVTCHN_CONTROL, gpa, XEN_HOLE), EFAULT);
 	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_HOLE >> 12), EFAULT);
 	expect_2level(f);
+	/* Nothing was set up, so consent can be taken back. */
+	TEST_ASSERT_EQ(try_opt_out(x, XEN_HCALL_MSR), 0);
+	xen_fifo_opt_in(x);
 
 	/* The control block is all right, but not what is to be carried over. */
 	xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
@@ -3046,6 +3091,7 @@ static const struct xen_case cases[] = {
 	{ "FI46 FI31: not without the VMM's consent", test_no_opt_in, FIFO },
 	{ "FI46 FI31 FI50: opted in, but in 2-level mode", test_opted_in, FIFO },
 	{ "FI46: consent cannot be taken back in FIFO mode", test_opt_out, FIFO },
+	{ "FI46: consent, and what is set for FIFO", test_opt_out_prepared, FIFO },
 	{ "FI1 FI7: entering FIFO mode", test_enter, FIFO },
 	{ "FI2: place of the control block", test_control_place, FIFO },
 	{ "FI2: control block at the end of a page", test_control_end, FIFO },
