@@ -135,6 +135,7 @@ int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority)
  */
 void kvm_xen_defer_port(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 {
+	atomic64_inc(&vcpu->stat.xen_events_deferred);
 	kvm_xen_abi(vcpu->kvm)->defer(vcpu, port, priority);
 }
 
@@ -277,7 +278,20 @@ static void kvm_xen_make_service(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_xen_defer - leave something to the vCPU thread
+ * __kvm_xen_defer - leave something to the vCPU thread that is counted elsewhere
+ * @vcpu: the vCPU
+ * @reason: what; its details are in place already
+ *
+ * Context: as kvm_xen_raise().
+ */
+void __kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason)
+{
+	set_bit(reason, &vcpu->arch.xen.deferred);
+	kvm_xen_make_service(vcpu);
+}
+
+/**
+ * kvm_xen_defer - leave an event, or the rest of one, to the vCPU thread
  * @vcpu: the vCPU
  * @reason: what; its details are in place already
  *
@@ -285,10 +299,8 @@ static void kvm_xen_make_service(struct kvm_vcpu *vcpu)
  */
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason)
 {
-	if (reason != KVM_XEN_DEFERRED_VCPU_INFO)
-		atomic64_inc(&vcpu->stat.xen_events_deferred);
-	set_bit(reason, &vcpu->arch.xen.deferred);
-	kvm_xen_make_service(vcpu);
+	atomic64_inc(&vcpu->stat.xen_events_deferred);
+	__kvm_xen_defer(vcpu, reason);
 }
 
 /**
@@ -350,7 +362,7 @@ static void kvm_xen_service_ports(struct kvm_vcpu *vcpu)
 			r = __kvm_xen_raise(vcpu, port, priority, true);
 		/* FIFO came into force: keep it with those that were carried over. */
 		if (r == KVM_XEN_EVTCHN_DROPPED)
-			kvm_xen_defer_port(vcpu, port, priority);
+			kvm_xen_abi(vcpu->kvm)->defer(vcpu, port, priority);
 		/* A port that there is not may be one in the other mode. */
 		if (r == KVM_XEN_EVTCHN_UNREACHABLE || r == -EINVAL) {
 			set_bit(port, ports);

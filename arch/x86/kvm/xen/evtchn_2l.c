@@ -182,7 +182,7 @@ static void kvm_xen_2l_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 		return;
 
 	set_bit(port, vcpu->arch.xen.deferred_ports);
-	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+	__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
 #define KVM_XEN_2L_OPS					\

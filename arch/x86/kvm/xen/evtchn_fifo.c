@@ -229,7 +229,7 @@ static u32 kvm_xen_fifo_take_kept(struct kvm_xen_fifo *fifo, u32 *kept)
 
 /*
  * Keep an event until the VMM sets what is missing.  If it does so at this moment, it may
- * not find the event: the caller has to look once more, and kvm_xen_defer() if it is there.
+ * not find the event: the caller has to look once more, and __kvm_xen_defer() if it is there.
  */
 static void kvm_xen_fifo_keep_missing(struct kvm_xen_fifo *fifo, struct kvm_vcpu *vcpu,
 				      u32 port, u32 priority)
@@ -246,7 +246,7 @@ static int kvm_xen_fifo_keep_for_page(struct kvm_xen_fifo *fifo, struct kvm_vcpu
 {
 	kvm_xen_fifo_keep_missing(fifo, vcpu, port, priority);
 	if (kvm_xen_fifo_page(fifo, needed))
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+		__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 	return KVM_XEN_EVTCHN_KEPT;
 }
 
@@ -259,10 +259,13 @@ static void kvm_xen_fifo_keep_for_control(struct kvm_xen_fifo *fifo, struct kvm_
 	kvm_xen_fifo_keep_missing(fifo, vcpu, port, priority);
 	control = READ_ONCE(fifo->controls[vcpu->vcpu_idx]);
 	if (control && READ_ONCE(control->gpc.active))
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+		__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
-/* What was taken from the list could not be raised: it is the first again. */
+/*
+ * What was taken from the list could not be raised: it is the first again, unless it has
+ * been kept once more since, with perhaps another target.
+ */
 static void kvm_xen_fifo_put_back(struct kvm_xen_fifo *fifo, u32 port, u32 kept)
 {
 	struct kvm_xen_fifo_port *p = &fifo->ports[port];
@@ -297,7 +300,7 @@ static void kvm_xen_fifo_defer(struct kvm_vcpu *vcpu, u32 port, u32 priority)
 		return;
 
 	__kvm_xen_fifo_keep(fifo, port, kvm_xen_fifo_target(vcpu, priority), true);
-	kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+	__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 }
 
 /* ---- raising an event --------------------------------------------------- */
@@ -773,7 +776,7 @@ static bool kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32
 	r = kvm_xen_fifo_raise_slowly(fifo, vcpu, port, priority, true, &ready);
 	if (r == KVM_XEN_EVTCHN_UNREACHABLE) {
 		kvm_xen_fifo_put_back(fifo, port, kept);
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
+		__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_PORTS);
 		return false;
 	}
 	if (ready && kvm_xen_fifo_set_selector(vcpu, abi, port, true))

@@ -85,7 +85,7 @@ bool __kvm_xen_upcall_pending(struct kvm_vcpu *vcpu)
 		pending = READ_ONCE(*(u8 *)gpc->khva);
 		kvm_xen_page_unlock(gpc, flags);
 	} else if (!test_bit(KVM_XEN_DEFERRED_VCPU_INFO, &vcpu->arch.xen.deferred)) {
-		kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_VCPU_INFO);
+		__kvm_xen_defer(vcpu, KVM_XEN_DEFERRED_VCPU_INFO);
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 

@@ -330,6 +330,7 @@ void kvm_xen_fifo_deliver_kept(struct kvm *kvm);
 int __kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority, bool can_sleep);
 int kvm_xen_raise(struct kvm_vcpu *vcpu, u32 port, u32 priority);
 void kvm_xen_event_raised(struct kvm_vcpu *vcpu, u32 port, int r);
+void __kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_defer(struct kvm_vcpu *vcpu, enum kvm_xen_deferred reason);
 void kvm_xen_retry_deferred(struct kvm *kvm);
 void kvm_xen_service_deferred(struct kvm_vcpu *vcpu);

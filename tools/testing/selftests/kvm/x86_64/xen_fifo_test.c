@@ -2121,6 +2121,47 @@ static void test_prepared(void)
 	free_fifo(f);
 }
 
+/*
+ * A port may have both an event that waits for FIFO and one that waits for memory.  Of
+ * these, that is told which is an event in either ABI.  Each counts once.
+ */
+static void test_deferred_twice(void)
+{
+	struct fifo *f = new_2level(1, XEN_64);
+	struct xen_vm *x = f->x;
+	u64 nr = stat_of(f, 0, "xen_events_deferred");
+	struct kvm_xen_vcpu_attr attr;
+
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	bind(f, 5, 0, 3);
+	bind(f, 9, 0, 3);
+	send_by(f, 5, BY_IRQFD);
+	send_by(f, 9, BY_IRQFD);
+	TEST_ASSERT_EQ(stat_of(f, 0, "xen_events_deferred"), nr + 2);
+	TEST_ASSERT_EQ(try_set_deferred(x, 0, 5, 3, 0), 0);
+	TEST_ASSERT_EQ(stat_of(f, 0, "xen_events_deferred"), nr + 3);
+	attr = get_deferred(x, 0, 0);
+	TEST_ASSERT_EQ(attr.u.deferred.port, 5);
+	TEST_ASSERT_EQ(attr.u.deferred.priority, XEN_2LEVEL);
+	attr = get_deferred(x, 0, 6);
+	TEST_ASSERT_EQ(attr.u.deferred.port, 9);
+	TEST_ASSERT_EQ(attr.u.deferred.priority, XEN_2LEVEL);
+
+	/* No event is counted again because it goes on waiting, for something else. */
+	xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, 0), 0);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, 5);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 6).u.deferred.port, 9);
+	TEST_ASSERT_EQ(stat_of(f, 0, "xen_events_deferred"), nr + 3);
+	TEST_ASSERT_EQ(xen_try_send(x, 12, 0), 0);
+	TEST_ASSERT_EQ(stat_of(f, 0, "xen_events_deferred"), nr + 4);
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+	TEST_ASSERT_EQ(stat_of(f, 0, "xen_events_deferred"), nr + 4);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, 0);
+	TEST_ASSERT_EQ(upcalls(f, 0), 1);
+	free_fifo(f);
+}
+
 /* ---- from 2-level mode and back ----------------------------------------- */
 
 static void test_example10(void)
