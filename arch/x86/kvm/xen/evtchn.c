@@ -484,14 +484,17 @@ int kvm_xen_get_deferred_attr(struct kvm_vcpu *vcpu, struct kvm_xen_vcpu_attr *d
 	u32 priority = KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL, kept_priority;
 	u32 start = data->u.deferred.port, port, kept;
 
-	/* Before FIFO came into force, or after: there may be of both. */
+	/*
+	 * Before FIFO came into force, or after: there may be of both.  For a port that is
+	 * among both, tell of the one that waits for whatever ABI is in force.
+	 */
 	port = find_next_bit(vcpu->arch.xen.deferred_ports, KVM_XEN_2L_NR_PORTS,
 			     min(start, KVM_XEN_2L_NR_PORTS));
 	if (port >= KVM_XEN_2L_NR_PORTS)
 		port = 0;
 
 	kept = kvm_xen_fifo_next_kept(vcpu, start, &kept_priority);
-	if (kept && (!port || kept <= port)) {
+	if (kept && (!port || kept < port)) {
 		port = kept;
 		priority = kept_priority;
 	}

@@ -895,7 +895,8 @@ u32 kvm_xen_fifo_next_kept(struct kvm_vcpu *vcpu, u32 port, u32 *priority)
 		return 0;
 
 	for (; port < KVM_XEN_FIFO_NR_PORTS; port++) {
-		kept = READ_ONCE(fifo->ports[port].kept);
+		/* It starts where userspace says. */
+		kept = READ_ONCE(fifo->ports[kvm_xen_fifo_port(port)].kept);
 		if (!kept)
 			continue;
 

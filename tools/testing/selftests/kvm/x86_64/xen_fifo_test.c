@@ -2070,6 +2070,7 @@ static void test_deferred(void)
 	TEST_ASSERT_EQ(get_deferred(x, 0, -1).u.deferred.port, 0);
 	TEST_ASSERT_EQ(get_deferred(x, 1, 0).u.deferred.port, 5);
 	TEST_ASSERT_EQ(get_deferred(x, 1, 6).u.deferred.port, 4096);
+	TEST_ASSERT_EQ(get_deferred(x, 1, 4097).u.deferred.port, HIGHEST);
 	TEST_ASSERT_EQ(get_deferred(x, 1, 4096).u.deferred.priority, 3);
 	TEST_ASSERT_EQ(get_deferred(x, 1, HIGHEST).u.deferred.port, HIGHEST);
 
