@@ -548,6 +548,14 @@ static bool kvm_xen_fifo_defer_upcall(struct kvm_vcpu *vcpu)
 	return false;
 }
 
+static void kvm_xen_fifo_drop_upcall(struct kvm_vcpu *vcpu)
+{
+	unsigned int sel;
+
+	for_each_set_bit(sel, vcpu->arch.xen.deferred_sel, 64)
+		clear_bit(sel, vcpu->arch.xen.deferred_sel);
+}
+
 /* FIFO has no selectors: a vCPU that is told looks at its control block. */
 static bool kvm_xen_fifo_set_selector(struct kvm_vcpu *vcpu, const struct kvm_xen_abi *abi,
 				      u32 port, bool can_sleep)
@@ -1037,8 +1045,15 @@ bool kvm_xen_fifo_in_use(struct kvm *kvm)
 static int kvm_xen_leave_fifo(struct kvm *kvm)
 {
 	struct kvm_xen_fifo *fifo;
+	struct kvm_vcpu *vcpu;
+	unsigned long i;
 
 	mutex_lock(&kvm->arch.xen.lock);
+	if (kvm->arch.xen.evtchn_fifo) {
+		/* An upcall that is deferred just now may come, and find no event. */
+		kvm_for_each_vcpu(i, vcpu, kvm)
+			kvm_xen_fifo_drop_upcall(vcpu);
+	}
 	WRITE_ONCE(kvm->arch.xen.evtchn_fifo, false);
 	kvm_xen_choose_abi(kvm);
 	fifo = rcu_replace_pointer(kvm->arch.xen.fifo, NULL,

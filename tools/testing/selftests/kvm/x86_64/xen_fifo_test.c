@@ -2378,6 +2378,39 @@ static void test_undo(void)
 	free_fifo(f);
 }
 
+/* An upcall for which there was no vcpu_info goes with the rest. */
+static void test_reset_upcall(void)
+{
+	struct fifo *f = new_fifo(XEN_64);
+	struct xen_vm *x = f->x;
+	int n;
+
+	for (n = 0; n < 2; n++) {
+		xen_vcpu_set(x, n, VCPU_INFO, gpa, KVM_XEN_INVALID_GPA);
+		bind(f, 5, n, 3);
+		send_by(f, 5, BY_VMM);
+		TEST_ASSERT_EQ(head(f, n, 3), 5);
+		TEST_ASSERT_EQ(get_deferred(x, n, 0).u.deferred.pending_sel, 1);
+		put_word(f, 5, 0);
+	}
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
+	for (n = 0; n < 2; n++) {
+		TEST_ASSERT_EQ(get_deferred(x, n, 0).u.deferred.pending_sel, 0);
+		xen_vcpu_set(x, n, VCPU_INFO, gpa, XEN_SHINFO + 64 * n);
+		TEST_ASSERT_EQ(upcalls(f, n), 0);
+		TEST_ASSERT_EQ(xen_flag(x, n), 0);
+		TEST_ASSERT_EQ(xen_sel(x, n), 0);
+	}
+
+	/* What 2-level has deferred is its own. */
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, KVM_XEN_INVALID_GPA);
+	bind(f, 70, 0, XEN_2LEVEL);
+	send_by(f, 70, BY_VMM);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_2LEVEL, 0), 0);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.pending_sel, 2);
+	free_fifo(f);
+}
+
 /* ---- memory that is away ------------------------------------------------ */
 
 static void set_alias(struct fifo *f, u64 gpa, bool on)
@@ -3144,8 +3177,10 @@ static const struct xen_case cases[] = {
 	{ "FI47: EVTCHN_TAILS", test_tails, FIFO },
 	{ "FI48: EVTCHN_DEFERRED", test_deferred, FIFO },
 	{ "FI47 FI48: kept, and prepared only", test_prepared, FIFO },
+	{ "deferred for both ABIs", test_deferred_twice, FIFO },
 	{ "RE2 RE11: reset", test_reset, FIFO },
 	{ "RE2 FI47: reset of preparations", test_undo, FIFO },
+	{ "RE2: reset takes upcalls with it", test_reset_upcall, FIFO },
 	{ "FI43: array page away", test_array_away, FIFO },
 	{ "FI43: control block away", test_control_away, FIFO },
 	{ "FI43 FI48: array page away, what is kept", test_away_saved, FIFO },
