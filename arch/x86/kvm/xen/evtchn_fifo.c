@@ -286,7 +286,7 @@ static void kvm_xen_fifo_put_back(struct kvm_xen_fifo *fifo, u32 port, u32 kept)
 		fifo->first_kept = port;
 		WRITE_ONCE(fifo->nr_kept, fifo->nr_kept + 1);
 	}
-	WRITE_ONCE(p->kept, kept | KVM_XEN_FIFO_WAITS);
+	WRITE_ONCE(p->kept, (p->kept ?: kept) | KVM_XEN_FIFO_WAITS);
 
 	spin_unlock_irqrestore(&fifo->kept_lock, flags);
 }
@@ -1087,11 +1087,10 @@ static int kvm_xen_fifo_carry_over(struct kvm *kvm, const struct kvm_xen_abi *fr
 
 	port = 1;
 	for_each_set_bit_from(port, pending, from->nr_ports) {
-		vcpu = kvm_xen_port_vcpu(kvm, port, &priority) ?: kvm_get_vcpu(kvm, 0);
-		if (vcpu)
-			__kvm_xen_fifo_keep(fifo, port,
-					    kvm_xen_fifo_target(vcpu, EVTCHN_FIFO_PRIORITY_DEFAULT),
-					    false);
+		vcpu = kvm_xen_port_vcpu(kvm, port, &priority);
+		/* Without one, the first vCPU's, which perhaps is yet to be created. */
+		__kvm_xen_fifo_keep(fifo, port, EVTCHN_FIFO_PRIORITY_DEFAULT +
+				    (vcpu ? vcpu->vcpu_idx * EVTCHN_FIFO_MAX_QUEUES : 0), false);
 	}
 	return 0;
 }

@@ -1092,6 +1092,29 @@ static void test_late_vcpu(void)
 	free_fifo(f);
 }
 
+/* Taken along when there is no vCPU yet: for the first one. */
+static void test_carry_before_vcpu(void)
+{
+	struct fifo *f = new_2level(0, XEN_64);
+	struct xen_vm *x = f->x;
+
+	xen_set(x, LONG_MODE, long_mode, 1);
+	x->long_mode = true;
+	xen_put_pending(x, 5, true);
+	TEST_ASSERT_EQ(xen_fifo_try_abi(x, KVM_XEN_EVTCHN_ABI_FIFO, KVM_XEN_EVTCHN_ABI_CARRY), 0);
+	x->vcpu[0] = vm_vcpu_add(x->vm, 0, NULL);
+	x->nr_vcpus = 1;
+	xen_put_vcpu_info(x, 0, XEN_SHINFO);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_SHINFO);
+	TEST_ASSERT_EQ(get_deferred(x, 0, 0).u.deferred.port, 5);
+	xen_vcpu_set(x, 0, EVTCHN_CONTROL, gpa, XEN_FIFO_CONTROL(0));
+	TEST_ASSERT_EQ(xen_fifo_try_array(x, 0, XEN_FIFO_ARRAY(0) >> 12), 0);
+	TEST_ASSERT_EQ(word(f, 5), P | L);
+	TEST_ASSERT_EQ(head(f, 0, DEFAULT), 5);
+	TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	free_fifo(f);
+}
+
 /* ---- unmask ------------------------------------------------------------- */
 
 /* Pending and unmasked, but not linked: unlike in 2-level mode, it is raised. */
@@ -3138,6 +3161,7 @@ static const struct xen_case cases[] = {
 	{ "FI20 FI17: another control block, 16 priorities", test_new_control, FIFO },
 	{ "FI21 FI48: control block last", test_control_last, FIFO },
 	{ "X10 XSA107: vCPU created in FIFO mode", test_late_vcpu, FIFO },
+	{ "FI24: taken along before there is a vCPU", test_carry_before_vcpu, FIFO },
 	{ "FI25: poll of a masked port of another vCPU", test_poll, FIFO },
 	{ "FI25: poll of a masked port of another vCPU, 32-bit", test_poll_32, FIFO },
 	{ "FI49: polls of ports that only FIFO has", test_poll_high, FIFO },

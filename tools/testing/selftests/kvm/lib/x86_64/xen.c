@@ -265,7 +265,7 @@ struct xen_vm *xen_vm_new(int nr_vcpus, enum xen_mode mode, u32 what)
 
 	TEST_ASSERT(x && nr_vcpus <= XEN_MAX_VCPUS, "no memory, or too many vCPUs");
 	x->nr_vcpus = nr_vcpus;
-	x->vm = vm_create_with_vcpus(nr_vcpus, NULL, x->vcpu);
+	x->vm = nr_vcpus ? vm_create_with_vcpus(nr_vcpus, NULL, x->vcpu) : vm_create(1);
 	vm_userspace_mem_region_add(x->vm, VM_MEM_SRC_ANONYMOUS, XEN_BASE, XEN_SLOT,
 				    XEN_NR_PAGES, 0);
 	virt_map(x->vm, XEN_BASE, XEN_BASE, XEN_NR_PAGES);
