@@ -128,7 +128,7 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 	struct kvm_xen_hvm_config *config = &kvm->arch.xen_hvm_config;
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
-	u32 old_flags;
+	u32 old_flags, old_msr;
 
 	if (!kvm_xen_hvm_config_valid(xhc))
 		return -EINVAL;
@@ -152,6 +152,7 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 	config->blob_size_64 = xhc->blob_size_64;
 	/* Read without the lock, each for itself. */
 	old_flags = config->flags;
+	old_msr = config->msr;
 	WRITE_ONCE(config->flags, xhc->flags);
 	WRITE_ONCE(config->msr, xhc->msr);
 	/* On PREEMPT_RT gpc->lock sleeps. */
@@ -161,14 +162,17 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 
 	mutex_unlock(&kvm->arch.xen.lock);
 
-	/* Nobody ends the polls of a VM that is no Xen guest any more. */
-	if (!xhc->msr) {
+	/* Nobody ends the polls of a VM that is no Xen guest any more, or sends by itself. */
+	if (!xhc->msr || !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_SEND)) {
 		/* Switch off, then look for them: pairs with that in kvm_xen_begin_poll(). */
 		smp_mb();
 		kvm_for_each_vcpu(i, vcpu, kvm)
 			kvm_xen_wake_poller(vcpu);
 	}
 
+	/* The VM's vector is level-triggered: it may be due right now. */
+	if (xhc->msr && !old_msr)
+		kvm_make_all_cpus_request(kvm, KVM_REQ_EVENT);
 	if ((old_flags ^ xhc->flags) & KVM_XEN_HVM_CONFIG_PVCLOCK_TSC_UNSTABLE)
 		kvm_make_all_cpus_request(kvm, KVM_REQ_CLOCK_UPDATE);
 

@@ -259,7 +259,8 @@ static enum kvm_xen_hcall_action kvm_xen_schedop_poll(struct kvm_vcpu *vcpu,
 	++vcpu->stat.xen_polls;
 	kvm_xen_begin_poll(vcpu);
 
-	if (kvm_xen_has_to_run(vcpu))
+	if (kvm_xen_has_to_run(vcpu) ||
+	    !kvm_xen_opted_in(vcpu->kvm, KVM_XEN_HVM_CONFIG_EVTCHN_SEND))
 		goto out;
 
 	r = kvm_xen_poll_ports(vcpu, hc, &poll);

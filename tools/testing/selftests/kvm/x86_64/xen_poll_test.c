@@ -698,6 +698,16 @@ static void poll_without_promise(void)
 	xen_vm_free(x);
 }
 
+static void poll_promise_taken_back(void)
+{
+	struct xen_vm *x = poll_vm(2, XEN_64, XEN_S);
+
+	poll_starts_blocking(x, 1, 0, PORTS(PORT_A));
+	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, XEN_HCALL_MSR);
+	poll_returns(x, 1, 0);
+	xen_vm_free(x);
+}
+
 static void poll_without_shared_info(void)
 {
 	struct xen_vm *x = poll_vm(1, XEN_64, XEN_CFG);
@@ -1192,6 +1202,7 @@ static const struct xen_case cases[] = {
 	{ "P22: an NMI ends a poll", poll_nmi },
 	{ "P30: timeout of an earlier poll", poll_old_timeout },
 	{ "SC14 DE8 DT13: without EVTCHN_SEND", poll_without_promise },
+	{ "SC14: EVTCHN_SEND is taken back", poll_promise_taken_back },
 	{ "SC14 RG10: without shared_info", poll_without_shared_info },
 	{ "SC16 DE8: the local APIC is the VMM's", poll_without_lapic,
 	  KVM_XEN_HVM_CONFIG_MORE_HCALLS },

@@ -234,6 +234,20 @@ static void test_halt_off(void)
 	TEST_ASSERT_EQ(x->state[0].info->upcall_mask, 1);
 }
 
+/* The vCPU sleeps, and only KVM_XEN_HVM_CONFIG lets it be a Xen guest's. */
+static void test_config_while_due(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_SI | XEN_VI | XEN_UV);
+
+	xen_put_flag(x, 0, 1);
+	xen_prepare(x, 0, STEP_HLT);
+	xen_start(x, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, 300), "does not sleep");
+	xen_setup(x, XEN_CFG);
+	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
+	assert_count(x, XEN_VECTOR, 1);
+}
+
 /* With a shadow one more instruction is executed: here one that exits. */
 static void shadow(u8 kind)
 {
@@ -748,6 +762,7 @@ static const struct xen_case cases[] = {
 	{ "U5 U28: halted vCPU, 32-bit", test_halt_32 },
 	{ "U28: masked event leaves the vCPU halted", test_halt_masked },
 	{ "U30 DE28: HLT clears the upcall mask", test_halt_upcall_mask },
+	{ "KVM_XEN_HVM_CONFIG while an upcall is due", test_config_while_due },
 	{ "U30 DE28: HLT with interrupts off leaves the upcall mask alone", test_halt_off },
 	{ "U6: interrupt shadow", test_shadow },
 	{ "U7: guest sets its own flag", test_own_flag },
