@@ -283,7 +283,7 @@ out:
 static enum kvm_xen_hcall_action kvm_xen_schedop_block(struct kvm_vcpu *vcpu,
 						       struct kvm_xen_hcall *hc)
 {
-	kvm_xen_unmask_upcalls(vcpu);
+	kvm_xen_unmask_upcalls(vcpu, true);
 
 	kvm_xen_begin_poll(vcpu);
 	WRITE_ONCE(vcpu->arch.xen.poll_port, KVM_XEN_POLL_NO_PORT);

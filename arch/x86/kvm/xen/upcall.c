@@ -211,20 +211,21 @@ void __kvm_xen_raise_vcpu_vector(struct kvm_vcpu *vcpu)
 /**
  * kvm_xen_unmask_upcalls - the vCPU blocks
  * @vcpu: the vCPU
+ * @can_sleep: whether vcpu_info may be faulted in
  *
  * Xen clears the mask then (vcpu_block_enable_events()); HVM guests do not
  * otherwise use it.
  *
- * Context: @vcpu's thread, possibly with interrupts off.  Does not sleep.
+ * Context: @vcpu's thread, possibly with interrupts off unless @can_sleep.
  */
-void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu)
+void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu, bool can_sleep)
 {
 	struct gfn_to_pfn_cache *gpc = &vcpu->arch.xen.vcpu_info_cache;
 	unsigned long flags;
 	int idx;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	if (kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, false)) {
+	if (kvm_xen_page_lock(gpc, KVM_XEN_VCPU_INFO_SIZE, &flags, can_sleep)) {
 		WRITE_ONCE(((u8 *)gpc->khva)[1], 0);
 		kvm_xen_page_unlock(gpc, flags);
 	}
@@ -235,10 +236,10 @@ void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu)
  * __kvm_xen_emulate_halt - the guest executes HLT
  * @vcpu: the vCPU
  *
- * Context: as kvm_xen_unmask_upcalls().
+ * Context: @vcpu's thread, possibly with interrupts off.
  */
 void __kvm_xen_emulate_halt(struct kvm_vcpu *vcpu)
 {
 	if (kvm_get_rflags(vcpu) & X86_EFLAGS_IF)
-		kvm_xen_unmask_upcalls(vcpu);
+		kvm_xen_unmask_upcalls(vcpu, false);
 }

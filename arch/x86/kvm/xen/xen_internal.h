@@ -374,7 +374,7 @@ enum kvm_xen_hcall_action kvm_xen_evtchnop_status(struct kvm_vcpu *vcpu,
 
 /* upcall.c */
 void kvm_xen_notify(struct kvm_vcpu *vcpu);
-void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu);
+void kvm_xen_unmask_upcalls(struct kvm_vcpu *vcpu, bool can_sleep);
 
 /* poll.c */
 void __kvm_xen_wake_pollers(struct kvm *kvm, u32 port);

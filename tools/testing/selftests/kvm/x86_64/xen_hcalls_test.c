@@ -2037,6 +2037,26 @@ static void block_clears_mask(void)
 	xen_vm_free(x);
 }
 
+/* Also if KVM has to map the page for that. */
+static void block_clears_unmapped_mask(void)
+{
+	struct xen_vm *x = more_vm(1, XEN_64, ALL_LAPIC);
+	u8 *page = new_page(x, 0);
+
+	memset(page, 0, 0x1000);
+	x->state[0].info = (void *)page;
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
+	xen_lapic_enable(x, 0, true);
+	xen_step(x, 0, STEP_RETURN);
+	page[1] = 0xff;
+	TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
+	starts_blocking(x, 0);
+	TEST_ASSERT_EQ(page[1], 0);
+	xen_send(x, PORT_A, 0);
+	block_returns(x, 0);
+	xen_vm_free(x);
+}
+
 /* ---- the hypercall page ------------------------------------------------- */
 
 static int try_page(struct xen_vm *x, u64 value)
@@ -2333,6 +2353,8 @@ static const struct xen_case cases[] = {
 	{ "SC20: block, an upcall is due", block_with_upcall_due, MORE_HCALLS },
 	{ "SC20: block, an interrupt is due", block_with_interrupt, MORE_HCALLS },
 	{ "SC21: block clears the upcall mask", block_clears_mask, MORE_HCALLS },
+	{ "SC21: block clears the upcall mask, page not mapped", block_clears_unmapped_mask,
+	  MORE_HCALLS },
 
 	{ "HC33: HYPERCALL_PAGE", in_64_bit_fill_page, HCALL_PAGE },
 	{ "HC33: HYPERCALL_PAGE, 32-bit", in_32_bit_fill_page, HCALL_PAGE },
