@@ -52,7 +52,7 @@ void kvm_xen_destroy_vm(struct kvm *kvm)
 	kvm_xen_destroy_bindings(kvm);
 	kvm_xen_destroy_fifo(kvm);
 
-	if (kvm->arch.xen_hvm_config.msr)
+	if (kvm->arch.xen.was_enabled)
 		static_branch_slow_dec_deferred(&kvm_xen_enabled);
 }
 
@@ -141,10 +141,11 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 		return -EBUSY;
 	}
 
-	if (xhc->msr && !config->msr)
+	/* Also when msr is 0 again: a vCPU may have to end a poll, or deliver something. */
+	if (xhc->msr && !kvm->arch.xen.was_enabled) {
 		static_branch_inc(&kvm_xen_enabled.key);
-	else if (!xhc->msr && config->msr)
-		static_branch_slow_dec_deferred(&kvm_xen_enabled);
+		kvm->arch.xen.was_enabled = true;
+	}
 
 	config->blob_addr_32 = xhc->blob_addr_32;
 	config->blob_addr_64 = xhc->blob_addr_64;

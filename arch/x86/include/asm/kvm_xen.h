@@ -50,6 +50,7 @@ struct kvm_xen {
 	u32 xen_version;
 	bool hcall_fastpath;	/* hypercalls may be tried in the exit fastpath */
 	bool runstate_update_flag;
+	bool was_enabled;	/* the VM counts in kvm_xen_enabled, to its end */
 	u8 upcall_vector;
 
 	/* The guest's shared_info page, and whether its wallclock could not be written. */

@@ -701,10 +701,17 @@ static void poll_without_promise(void)
 static void poll_promise_taken_back(void)
 {
 	struct xen_vm *x = poll_vm(2, XEN_64, XEN_S);
+	int i;
 
-	poll_starts_blocking(x, 1, 0, PORTS(PORT_A));
-	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, XEN_HCALL_MSR);
-	poll_returns(x, 1, 0);
+	for (i = 0; i < 4; i++) {
+		poll_starts_blocking(x, i % 2, 0, PORTS(PORT_A));
+		if (i < 2)
+			xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, XEN_HCALL_MSR);
+		else
+			xen_config(x, 0, 0);
+		poll_returns(x, i % 2, 0);
+		xen_setup(x, XEN_CFG);
+	}
 	xen_vm_free(x);
 }
 
@@ -1202,7 +1209,7 @@ static const struct xen_case cases[] = {
 	{ "P22: an NMI ends a poll", poll_nmi },
 	{ "P30: timeout of an earlier poll", poll_old_timeout },
 	{ "SC14 DE8 DT13: without EVTCHN_SEND", poll_without_promise },
-	{ "SC14: EVTCHN_SEND is taken back", poll_promise_taken_back },
+	{ "SC14: EVTCHN_SEND is taken back, or all of it", poll_promise_taken_back },
 	{ "SC14 RG10: without shared_info", poll_without_shared_info },
 	{ "SC16 DE8: the local APIC is the VMM's", poll_without_lapic,
 	  KVM_XEN_HVM_CONFIG_MORE_HCALLS },
