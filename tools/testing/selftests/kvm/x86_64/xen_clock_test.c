@@ -766,6 +766,28 @@ static void wallclock_over_events(u8 before, bool changed)
 	xen_vm_free(x);
 }
 
+/* What is put back is what was in this page, not in one that shared_info was before. */
+static void wallclock_over_events_moved(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_VI);
+	u8 *page = xen_hva(x, XEN_SPARE);
+	int by_hva;
+
+	for (by_hva = 0; by_hva < 2; by_hva++) {
+		xen_set(x, LONG_MODE, long_mode, 0);
+		memset(xen_hva(x, XEN_SHINFO) + 0x800, 0x5c, 0x200);
+		xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+		memset(page + 0x800, GARBAGE, 0x200);
+		if (by_hva)
+			xen_set(x, SHARED_INFO_HVA, shared_info.hva, (u64)page);
+		else
+			xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SPARE >> 12);
+		xen_set(x, LONG_MODE, long_mode, 1);
+		events_are(page, GARBAGE, false);
+	}
+	xen_vm_free(x);
+}
+
 static void wallclock_over_no_events(void)
 {
 	wallclock_over_events(0, false);
@@ -990,6 +1012,7 @@ static const struct xen_case cases[] = {
 	{ "MG6 DT25: mode after shared_info with events", wallclock_over_some_events },
 	{ "MG6: mode after shared_info, events since", wallclock_over_changed_events },
 	{ "MG6 WC4: mode to and fro, events change", wallclock_over_events_again },
+	{ "MG6 WC4: mode after shared_info was moved", wallclock_over_events_moved, BY_HVA },
 	{ "CP1 FX9 DT26: CPUID time leaves", cpuid_time_leaves },
 	{ "CP1: CPUID time leaves are the last ones", cpuid_time_leaves_at_end },
 	{ "CP1 FX9 DT26: CPUID time leaves behind Hyper-V's", cpuid_time_leaves_behind_hyperv },

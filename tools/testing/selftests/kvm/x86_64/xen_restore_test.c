@@ -682,6 +682,24 @@ static void memory_comes_back(enum xen_step step, bool both)
 	xen_vm_free(x);
 }
 
+/* The page itself is set when the vCPU sleeps, and that has tried in vain. */
+static void shared_info_comes_back(void)
+{
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_S);
+	int fd = set_route(x, HIGH, 0);
+
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	xen_prepare(x, 0, STEP_HLT);
+	xen_start(x, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+	signal_fd(fd);
+	TEST_ASSERT(xen_sleeps(x, 0, QUIET_MS), "does not sleep");
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	guest_sees(x, HIGH, XEN_VECTOR, "SHARED_INFO");
+	xen_vm_free(x);
+}
+
 static void memory_back_stopped(void)
 {
 	memory_comes_back(STEP_RETURN, false);
@@ -727,6 +745,7 @@ static const struct xen_case cases[] = {
 	{ "X5 DE22: event while memory is away, vCPU stopped", memory_back_stopped },
 	{ "X5 DE22: event while memory is away, vCPU halted", memory_back_halted },
 	{ "X5 DE22: event while memory is away, vCPU running", memory_back_running },
+	{ "X5 DE22: event before shared_info, vCPU halted", shared_info_comes_back },
 };
 
 int main(int argc, char *argv[])
