@@ -171,9 +171,11 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 			kvm_xen_wake_poller(vcpu);
 	}
 
-	/* The VM's vector is level-triggered: it may be due right now. */
-	if (xhc->msr && !old_msr)
+	/* The VM's vector is level-triggered: it may be due right now.  So may periodic timers. */
+	if (xhc->msr && !old_msr) {
+		kvm_make_all_cpus_request(kvm, KVM_REQ_STEAL_UPDATE);
 		kvm_make_all_cpus_request(kvm, KVM_REQ_EVENT);
+	}
 	if ((old_flags ^ xhc->flags) & KVM_XEN_HVM_CONFIG_PVCLOCK_TSC_UNSTABLE)
 		kvm_make_all_cpus_request(kvm, KVM_REQ_CLOCK_UPDATE);
 

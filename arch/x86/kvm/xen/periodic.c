@@ -83,10 +83,11 @@ static enum hrtimer_restart kvm_xen_periodic_callback(struct hrtimer *timer)
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
 	/*
 	 * If it does not run by now, it will call kvm_xen_resume_periodic() after it said
-	 * that it does.
+	 * that it does.  That of a VM that is no Xen guest any more says nothing.
 	 */
 	if (vcpu->arch.xen.periodic_ns && READ_ONCE(vcpu->wants_to_run) &&
-	    READ_ONCE(vcpu->arch.xen.runstate) == RUNSTATE_running)
+	    READ_ONCE(vcpu->arch.xen.runstate) == RUNSTATE_running &&
+	    kvm_xen_msr_enabled(vcpu->kvm))
 		kvm_xen_do_periodic(vcpu);
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 
@@ -124,7 +125,8 @@ static void kvm_xen_request_resume(struct kvm_vcpu *vcpu)
  * kvm_xen_periodic_clock_was_set - the guest's clock changed
  * @vcpu: the vCPU
  *
- * The next event may be due now, and in any case comes within a period.
+ * The next event may be due now, and in any case comes within a period.  The last one
+ * before the timer was stopped is not in the future.
  *
  * Context: any that may kick a vCPU and take a spinlock_t.
  */
@@ -133,16 +135,14 @@ void kvm_xen_periodic_clock_was_set(struct kvm_vcpu *vcpu)
 	unsigned long flags;
 	u64 latest;
 
-	if (!READ_ONCE(vcpu->arch.xen.periodic_ns))
-		return;
-
 	spin_lock_irqsave(&vcpu->arch.xen.timer_lock, flags);
 	latest = kvm_xen_guest_now(vcpu, NULL) + vcpu->arch.xen.periodic_ns;
 	if ((s64)(vcpu->arch.xen.periodic_next - latest) > 0)
 		vcpu->arch.xen.periodic_next = latest;
 	spin_unlock_irqrestore(&vcpu->arch.xen.timer_lock, flags);
 
-	kvm_xen_request_resume(vcpu);
+	if (READ_ONCE(vcpu->arch.xen.periodic_ns))
+		kvm_xen_request_resume(vcpu);
 }
 
 /*

@@ -1190,6 +1190,45 @@ static void periodic_and_clock(void)
 	xen_vm_free(x);
 }
 
+/* The clock is set back while there is no period, as when a VM is reset. */
+static void periodic_stopped_and_clock(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
+	spin(x, 0);
+	events_come(x, TIMER, PERIOD);
+	stop_spinning(x, 0);
+	xen_vcpu_set(x, 0, PERIODIC_TIMER, periodic_timer.period_ns, 0);
+	xen_set_now(x, SEC);
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
+	TEST_ASSERT(next_of(x, 0) <= xen_now(x) + PERIOD, "next at %lu", next_of(x, 0));
+	spin(x, 0);
+	events_come(x, TIMER, PERIOD);
+	stop_spinning(x, 0);
+	xen_vm_free(x);
+}
+
+/* The VM is no Xen guest for a while. */
+static void periodic_and_config(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+	int i;
+
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
+	spin(x, 0);
+	for (i = 0; i < 3; i++) {
+		events_come(x, TIMER, PERIOD);
+		xen_config(x, 0, 0);
+		/* One may be on its way. */
+		xen_sleep_ms(20);
+		no_events(x, TIMER);
+		xen_config(x, SEND | MORE_HCALLS, XEN_HCALL_MSR);
+	}
+	stop_spinning(x, 0);
+	xen_vm_free(x);
+}
+
 /* At a priority at which hardly anything else gets its CPU. */
 static void spin_undisturbed(struct xen_vm *x, int n)
 {
@@ -2318,6 +2357,9 @@ static const struct xen_case cases[] = {
 	{ "TM16: PERIODIC_TIMER, starts later", periodic_starts_later, MORE_HCALLS },
 	{ "TM16: PERIODIC_TIMER, extreme times", periodic_extreme_times, MORE_HCALLS },
 	{ "TM18: periodic timer, KVM_SET_CLOCK", periodic_and_clock, MORE_HCALLS },
+	{ "TM18: periodic timer, stopped, and the clock set back", periodic_stopped_and_clock,
+	  MORE_HCALLS },
+	{ "periodic timer, no Xen guest for a while", periodic_and_config, MORE_HCALLS },
 	{ "TM18: periodic timer, KVM_SET_CLOCK makes it due", periodic_and_clock_forward,
 	  MORE_HCALLS },
 	{ "TM13: VM ends while its periodic timer runs", periodic_vm_destroyed, MORE_HCALLS },
