@@ -231,7 +231,7 @@ static int __kvm_xen_set_shared_info(struct kvm *kvm, gpa_t gpa, unsigned long h
 		return r;
 
 	if (!same)
-		kvm->arch.xen.compat_wc.valid = false;
+		kvm->arch.xen.compat_wc.moved = true;
 	kvm_xen_retry_deferred(kvm);
 	return kvm_xen_update_wallclock(kvm);
 }

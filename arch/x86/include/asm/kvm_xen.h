@@ -63,9 +63,13 @@ struct kvm_xen {
 	 */
 	struct {
 		bool valid;
+		bool moved;	/* shared_info, since */
 		u32 before[4];
 		u32 written[4];
 	} compat_wc;
+
+	/* How often the guest's clock was set. */
+	atomic64_t clock_changes;
 
 	/* Changed under @lock, read in kvm->srcu; pages stay until the end. */
 	struct kvm_xen_port_page *port_pages[KVM_XEN_FIFO_NR_PORTS / KVM_XEN_PORTS_PER_PAGE];

@@ -261,32 +261,43 @@ static u32 *kvm_xen_compat_wc_word(void *shinfo, unsigned int i)
 	return i < 3 ? (u32 *)(shinfo + abi->wc) + i : shinfo + abi->wc_sec_hi;
 }
 
-static void kvm_xen_save_compat_wc(struct kvm *kvm, void *shinfo, bool written)
+static void kvm_xen_read_compat_wc(void *shinfo, u32 *words)
 {
 	unsigned int i;
 
-	for (i = 0; i < 4; i++) {
-		u32 word = READ_ONCE(*kvm_xen_compat_wc_word(shinfo, i));
+	for (i = 0; i < 4; i++)
+		words[i] = READ_ONCE(*kvm_xen_compat_wc_word(shinfo, i));
+}
 
-		if (written)
-			kvm->arch.xen.compat_wc.written[i] = word;
-		else if (!kvm->arch.xen.compat_wc.valid)
-			kvm->arch.xen.compat_wc.before[i] = word;
-	}
+static bool kvm_xen_compat_wc_is_ours(struct kvm *kvm, void *shinfo)
+{
+	u32 words[4];
+
+	kvm_xen_read_compat_wc(shinfo, words);
+	return kvm->arch.xen.compat_wc.valid &&
+	       !memcmp(words, kvm->arch.xen.compat_wc.written, sizeof(words));
+}
+
+/* The first time, and of each page, unless it is the same again. */
+static void kvm_xen_save_compat_wc(struct kvm *kvm, void *shinfo)
+{
+	if (!kvm->arch.xen.compat_wc.valid ||
+	    (kvm->arch.xen.compat_wc.moved && !kvm_xen_compat_wc_is_ours(kvm, shinfo)))
+		kvm_xen_read_compat_wc(shinfo, kvm->arch.xen.compat_wc.before);
+
 	kvm->arch.xen.compat_wc.valid = true;
+	kvm->arch.xen.compat_wc.moved = false;
 }
 
 /* The mode is 64-bit after all: put back what was there, if it is still ours. */
 static void kvm_xen_restore_compat_wc(struct kvm *kvm, void *shinfo)
 {
+	bool ours = kvm_xen_compat_wc_is_ours(kvm, shinfo);
 	unsigned int i;
 
 	kvm->arch.xen.compat_wc.valid = false;
-	for (i = 0; i < 4; i++) {
-		if (READ_ONCE(*kvm_xen_compat_wc_word(shinfo, i)) !=
-		    kvm->arch.xen.compat_wc.written[i])
-			return;
-	}
+	if (!ours)
+		return;
 
 	for (i = 0; i < 4; i++)
 		WRITE_ONCE(*kvm_xen_compat_wc_word(shinfo, i), kvm->arch.xen.compat_wc.before[i]);
@@ -329,7 +340,7 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	}
 
 	if (!kvm->arch.xen.long_mode)
-		kvm_xen_save_compat_wc(kvm, gpc->khva, false);
+		kvm_xen_save_compat_wc(kvm, gpc->khva);
 
 	wc = gpc->khva + abi->wc;
 	version = (READ_ONCE(wc->version) + 1) | 1;
@@ -347,7 +358,7 @@ int kvm_xen_update_wallclock(struct kvm *kvm)
 	WRITE_ONCE(wc->version, version + 1);
 
 	if (!kvm->arch.xen.long_mode)
-		kvm_xen_save_compat_wc(kvm, gpc->khva, true);
+		kvm_xen_read_compat_wc(gpc->khva, kvm->arch.xen.compat_wc.written);
 	else if (kvm->arch.xen.compat_wc.valid)
 		kvm_xen_restore_compat_wc(kvm, gpc->khva);
 

@@ -785,6 +785,15 @@ static void wallclock_over_events_moved(void)
 		xen_set(x, LONG_MODE, long_mode, 1);
 		events_are(page, GARBAGE, false);
 	}
+
+	/* Away and back: what is in the page then is KVM's own. */
+	xen_set(x, LONG_MODE, long_mode, 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SPARE >> 12);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SPARE >> 12);
+	xen_set(x, LONG_MODE, long_mode, 1);
+	events_are(page, GARBAGE, false);
 	xen_vm_free(x);
 }
 
