@@ -198,7 +198,7 @@ struct kvm_vcpu_xen {
 	 */
 	gpa_t runstate_gpa;
 	seqcount_t runstate_seq;
-	atomic64_t runstate_told;	/* until when guests were told what it did */
+	atomic64_t runstate_told;	/* until when guests were told what it did; or < 0 */
 	u32 runstate;
 	bool runstate_auto_blocked;
 	bool runstate_writing;

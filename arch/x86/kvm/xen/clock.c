@@ -168,6 +168,8 @@ void kvm_xen_publish_clock(struct kvm_vcpu *vcpu)
 /* Everything that waits for a time of the guest follows. */
 static void kvm_xen_follow_clock(struct kvm *kvm)
 {
+	/* Each time another one, for kvm_xen_tell_runstate() to notice. */
+	s64 untold = -atomic64_inc_return(&kvm->arch.xen.clock_changes);
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
@@ -181,7 +183,7 @@ static void kvm_xen_follow_clock(struct kvm *kvm)
 		kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
 		kvm_xen_reprogram_timer(vcpu);
 		kvm_xen_periodic_clock_was_set(vcpu);
-		atomic64_set(&vcpu->arch.xen.runstate_told, 0);
+		atomic64_set(&vcpu->arch.xen.runstate_told, untold);
 		/* A poll may end early, and the guest then polls again. */
 		kvm_xen_wake_poller(vcpu);
 	}
