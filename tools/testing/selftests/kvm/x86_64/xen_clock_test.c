@@ -700,8 +700,12 @@ static void wallclock_after_sleep(enum xen_mode mode)
 	struct xen_vm *x = xen_vm_new(2, mode, XEN_S);
 	struct xen_wallclock *wc = xen_wallclock(x);
 	void *page = fill_hole(x);
-	u32 version = wc->version;
+	u32 version;
+	int n;
 
+	for (n = 0; n < 2; n++)
+		xen_window(x, n);
+	version = wc->version;
 	wc->sec = 5;
 	host_sleeps();
 	/* It is the vCPU's thread that has the memory of the guest. */
@@ -714,18 +718,26 @@ static void wallclock_after_sleep(enum xen_mode mode)
 	xen_window(x, 0);
 	TEST_ASSERT_EQ(wc->version, version + 2);
 
-	/* Out of reach when the vCPU wants to write it. */
+	/* Out of reach when the vCPU wants to write it: without memory, or without a memslot. */
 	x->shinfo = page;
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
 	wc = xen_wallclock(x);
-	wc->sec = 5;
-	set_hole(x, page, false);
-	host_sleeps();
-	xen_window(x, 0);
-	TEST_ASSERT_EQ(wc->sec, 5);
-	set_hole(x, page, true);
-	xen_window(x, 1);
-	wallclock_is_right(x);
+	for (n = 0; n < 2; n++) {
+		wc->sec = 5;
+		if (n)
+			set_hole(x, page, false);
+		else
+			TEST_ASSERT(!mprotect(page, 0x1000, PROT_NONE), "mprotect");
+		host_sleeps();
+		xen_window(x, 0);
+		if (n)
+			set_hole(x, page, true);
+		else
+			TEST_ASSERT(!mprotect(page, 0x1000, PROT_READ | PROT_WRITE), "mprotect");
+		TEST_ASSERT_EQ(wc->sec, 5);
+		xen_window(x, n);
+		wallclock_is_right(x);
+	}
 	xen_vm_free(x);
 }
 

@@ -682,6 +682,61 @@ static void memory_comes_back(enum xen_step step, bool both)
 	xen_vm_free(x);
 }
 
+/* Who looks at guest memory next, finds what was deferred: the vCPU need not run. */
+static void vcpu_info_is_set(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG | XEN_SI | XEN_UV);
+	int n;
+
+	needs_deferred(x);
+	for (n = 0; n < 2; n++) {
+		xen_send(x, LOW + n, n);
+		if (n)
+			xen_vcpu_set(x, n, VCPU_INFO_HVA, hva, (u64)x->state[n].info);
+		else
+			xen_vcpu_set(x, n, VCPU_INFO, gpa, XEN_SHINFO);
+		TEST_ASSERT_EQ(xen_flag(x, n), 1);
+		TEST_ASSERT_EQ(xen_sel(x, n), xen_sel_bit(x, LOW + n));
+	}
+	xen_vm_free(x);
+}
+
+/* So does who reads any attribute of the vCPU, say, to save it. */
+static void attribute_is_read(void)
+{
+	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct xen_vm *x = xen_vm_new(1, XEN_64, XEN_CFG | XEN_ID);
+	int fd, i;
+
+	needs_deferred(x);
+	x->long_mode = true;
+	x->shinfo = page;
+	x->state[0].info = page;
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
+	xen_set(x, LONG_MODE, long_mode, 1);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_HOLE);
+	fd = set_route(x, HIGH, 0);
+	for (i = 0; i < 3; i++) {
+		xen_clear_events(x);
+		vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0, NULL);
+		signal_fd(fd);
+		xen_sleep_ms(QUIET_MS);
+		vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
+		TEST_ASSERT(!xen_pending(x, HIGH), "delivered by nobody");
+		if (i == 0)
+			TEST_ASSERT_EQ(xen_vcpu_get(x, 0, VCPU_ID, vcpu_id), XEN_VCPU_ID(0));
+		else if (i == 1)
+			TEST_ASSERT_EQ(xen_vcpu_get(x, 0, UPCALL_VECTOR, vector), 0);
+		else
+			TEST_ASSERT_EQ(xen_vcpu_get(x, 0, EVTCHN_DEFERRED, deferred.port), 0);
+		TEST_ASSERT(xen_pending(x, HIGH), "not delivered");
+		TEST_ASSERT_EQ(xen_sel(x, 0), xen_sel_bit(x, HIGH));
+		TEST_ASSERT_EQ(xen_flag(x, 0), 1);
+	}
+	xen_vm_free(x);
+}
+
 /* The page itself is set when the vCPU sleeps, and that has tried in vain. */
 static void shared_info_comes_back(void)
 {
@@ -691,7 +746,8 @@ static void shared_info_comes_back(void)
 	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
-	TEST_ASSERT(xen_sleeps(x, 0, 20), "does not sleep");
+	/* KVM wakes a new vCPU once to correct its clock. */
+	TEST_ASSERT(xen_sleeps(x, 0, 300), "does not sleep");
 	signal_fd(fd);
 	TEST_ASSERT(xen_sleeps(x, 0, QUIET_MS), "does not sleep");
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
@@ -746,6 +802,9 @@ static const struct xen_case cases[] = {
 	{ "X5 DE22: event while memory is away, vCPU halted", memory_back_halted },
 	{ "X5 DE22: event while memory is away, vCPU running", memory_back_running },
 	{ "X5 DE22: event before shared_info, vCPU halted", shared_info_comes_back },
+	{ "X5 DE24: event while memory is away, an attribute is read", attribute_is_read },
+	{ "X5 DE24: event before vcpu_info, vCPU stopped", vcpu_info_is_set,
+	  KVM_XEN_HVM_CONFIG_SHARED_INFO_HVA },
 };
 
 int main(int argc, char *argv[])

@@ -703,6 +703,9 @@ static void test_config_no_msr(void)
 
 	xen_config(x, KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL, 0);
 	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, 1), -KVM_ENOSYS);
+	/* This one could be answered at once. */
+	xen_set(x, XEN_VERSION, xen_version, 0x40011);
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_VERSION, 0), -KVM_ENOSYS);
 	xen_vm_free(other);
 }
 
