@@ -1199,13 +1199,19 @@ static void periodic_stopped_and_clock(void)
 	spin(x, 0);
 	events_come(x, TIMER, PERIOD);
 	stop_spinning(x, 0);
-	xen_vcpu_set(x, 0, PERIODIC_TIMER, periodic_timer.period_ns, 0);
+	TEST_ASSERT_EQ(try_put_periodic(x, 0, 0, 0), 0);
 	xen_set_now(x, SEC);
 	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
 	TEST_ASSERT(next_of(x, 0) <= xen_now(x) + PERIOD, "next at %lu", next_of(x, 0));
 	spin(x, 0);
 	events_come(x, TIMER, PERIOD);
 	stop_spinning(x, 0);
+
+	/* What a VM that was saved meanwhile had. */
+	TEST_ASSERT_EQ(try_put_periodic(x, 0, 0, SEC / 2), 0);
+	TEST_ASSERT_EQ(next_of(x, 0), SEC / 2);
+	TEST_ASSERT_EQ(try_put_periodic(x, 0, PERIOD, 0), 0);
+	TEST_ASSERT_EQ(next_of(x, 0), SEC / 2 + PERIOD);
 	xen_vm_free(x);
 }
 
