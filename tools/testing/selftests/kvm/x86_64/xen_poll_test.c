@@ -905,16 +905,20 @@ static void commands_are_ints(void)
 /* The clock is set past the deadline: the poll is over. */
 static void poll_clock_set_forward(void)
 {
-	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
-	u64 deadline = xen_now(x) + FAR;
+	struct xen_vm *x = poll_vm(2, XEN_64, XEN_S);
+	u64 deadline;
+	int n;
 
-	poll_starts_blocking(x, 0, deadline, PORTS(PORT_A));
-	xen_set_now(x, deadline + NSEC_PER_SEC);
-	poll_returns(x, 0, 0);
+	for (n = 0; n < 2; n++) {
+		deadline = xen_now(x) + FAR;
+		poll_starts_blocking(x, n, deadline, PORTS(PORT_A));
+		xen_set_now(x, deadline + NSEC_PER_SEC);
+		poll_returns(x, n, 0);
 
-	/* The next one sees the new clock. */
-	poll_now(x, 0, 0, deadline, PORTS(PORT_A));
-	poll_times_out(x, 0, 30, PORTS(PORT_A));
+		/* The next one sees the new clock. */
+		poll_now(x, n, 0, deadline, PORTS(PORT_A));
+		poll_times_out(x, n, 30, PORTS(PORT_A));
+	}
 	xen_vm_free(x);
 }
 

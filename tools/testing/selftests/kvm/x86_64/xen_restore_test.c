@@ -701,6 +701,28 @@ static void vcpu_info_is_set(void)
 	xen_vm_free(x);
 }
 
+/* A selector bit stands for other ports then: any may be meant. */
+static void mode_changes(void)
+{
+	struct xen_vm *x = xen_vm_new(2, XEN_64, XEN_CFG | XEN_SI);
+	struct kvm_xen_vcpu_attr attr = { .type = KVM_XEN_VCPU_ATTR_TYPE_EVTCHN_DEFERRED };
+	int n;
+
+	needs_deferred(x);
+	for (n = 0; n < 2; n++)
+		xen_send(x, LOW + n, n);
+	xen_set(x, LONG_MODE, long_mode, 0);
+	for (n = 0; n < 2; n++) {
+		vcpu_ioctl(x->vcpu[n], KVM_XEN_VCPU_GET_ATTR, &attr);
+		TEST_ASSERT_EQ(attr.u.deferred.pending_sel, -1ULL);
+		xen_vcpu_set(x, n, VCPU_INFO, gpa, XEN_SHINFO + 64 * n);
+		x->long_mode = false;
+		TEST_ASSERT_EQ(xen_sel(x, n), 0xffffffff);
+		TEST_ASSERT_EQ(xen_flag(x, n), 1);
+	}
+	xen_vm_free(x);
+}
+
 /* So does who reads any attribute of the vCPU, say, to save it. */
 static void attribute_is_read(void)
 {
@@ -803,6 +825,7 @@ static const struct xen_case cases[] = {
 	{ "X5 DE22: event while memory is away, vCPU running", memory_back_running },
 	{ "X5 DE22: event before shared_info, vCPU halted", shared_info_comes_back },
 	{ "X5 DE24: event while memory is away, an attribute is read", attribute_is_read },
+	{ "MG6 DE24: event before vcpu_info, and the mode changes", mode_changes },
 	{ "X5 DE24: event before vcpu_info, vCPU stopped", vcpu_info_is_set,
 	  KVM_XEN_HVM_CONFIG_SHARED_INFO_HVA },
 };
