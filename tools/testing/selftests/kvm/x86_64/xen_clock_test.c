@@ -623,7 +623,8 @@ static void wallclock_by_hva(void)
 
 static void wallclock_follows_clock(enum xen_mode mode)
 {
-	static const u64 set[] = { UPTIME, 5 * SEC, 123 * UPTIME };
+	/* The last one is ahead of UTC, and the wallclock negative. */
+	static const u64 set[] = { UPTIME, 5 * SEC, 123 * UPTIME, BIT_ULL(62) };
 	struct xen_vm *x = xen_vm_new(1, mode, XEN_S);
 	u32 version;
 	int i;

@@ -934,6 +934,29 @@ static void poll_clock_set_back(void)
 	xen_vm_free(x);
 }
 
+/* Those with a high index, too. */
+static void poll_by_many(void)
+{
+	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
+	int i;
+
+	for (i = 2; i < 70; i++)
+		vm_vcpu_recreate(x->vm, i);		/* without a stack */
+	x->vcpu[1] = vm_vcpu_add(x->vm, 1, NULL);
+	x->nr_vcpus = 2;
+	xen_cpu(x, 1)->self = XEN_CPU(1);
+	xen_put_vcpu_info(x, 1, XEN_SHINFO + 64);
+	xen_set_mode(x, 1, XEN_64);
+	xen_vcpu_set(x, 1, VCPU_INFO, gpa, XEN_SHINFO + 64);
+	for (i = 0; i < 2; i++) {
+		poll_starts_blocking(x, i, 0, PORTS(PORT_A));
+		xen_send(x, PORT_A, 0);
+		poll_returns(x, i, 0);
+		xen_clear_events(x);
+	}
+	xen_vm_free(x);
+}
+
 /* Who polls does not stop the VMM from changing the VM. */
 static void poll_holds_nothing(void)
 {
@@ -1226,6 +1249,7 @@ static const struct xen_case cases[] = {
 	{ "SC1 SC10 M15: commands have 32 bits", commands_are_ints },
 	{ "SC3: KVM_SET_CLOCK forward during a poll", poll_clock_set_forward },
 	{ "SC3: KVM_SET_CLOCK back during a poll", poll_clock_set_back },
+	{ "P13: the last one of many vCPUs", poll_by_many },
 	{ "P26 KF4 XSA441: memory and ports change during a poll", poll_holds_nothing },
 	{ "DE9 RG48: errors, many times", poll_error_paths },
 	{ "SC17 P28: send races with poll", race_masked },

@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "test_util.h"
 #include "kvm_util.h"
@@ -366,13 +367,44 @@ static void clock_set_while_asleep(void)
 	xen_vm_free(x);
 }
 
+/* The page is there, but not mapped, and who sees the deadline come cannot map it. */
+static void expires_without_mapping(void)
+{
+	void *page = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
+	u64 deadline;
+	bool slept;
+
+	vm_set_user_memory_region(x->vm, XEN_SLOT + 1, 0, XEN_HOLE, 0x1000, page);
+	xen_put_vcpu_info(x, 0, XEN_VINFO);
+	xen_vcpu_set(x, 0, VCPU_INFO, gpa, XEN_VINFO);
+	xen_cpu(x, 0)->vcpu_info = XEN_VINFO;
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_HOLE >> 12);
+	x->shinfo = page;
+	do {
+		xen_clear_events(x);
+		deadline = xen_in_ms(x, 1500);
+		TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+		xen_prepare(x, 0, STEP_HLT);
+		xen_start(x, 0);
+		/* KVM wakes a new vCPU once to correct its clock. */
+		slept = xen_sleeps(x, 0, 300);
+		TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
+		slept &= xen_now(x) + CLOCK_ERROR_NS < deadline;
+		xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	} while (!slept);
+	TEST_ASSERT(xen_pending(x, PORT), "no event");
+	xen_vm_free(x);
+}
+
 /* Far ahead of one that is far ahead, but not of now. */
 static void timer_op_huge_moved(void)
 {
 	struct xen_vm *x = timer_vm(1, XEN_64, XEN_T);
 	u64 now = xen_now(x), far = now + BIT_ULL(50) - NSEC_PER_SEC;
 
-	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, far), 0);
+	/* In 64-bit mode it is a single argument. */
+	TEST_ASSERT_EQ(xen_hcall(x, 0, HCALL_SET_TIMER, far, 0xdeadbeef), 0);
 	TEST_ASSERT_EQ(expires(x, 0), far);
 	TEST_ASSERT_EQ(xen_set_timer_op(x, 0, far + 60 * (u64)NSEC_PER_SEC), 0);
 	event_at(x, PORT, now + 100 * MSEC);
@@ -887,7 +919,8 @@ static void expires_while_remapped(void)
 static void expires_without_shared_info(enum xen_mode mode)
 {
 	struct xen_vm *x = timer_vm(1, mode, XEN_T);
-	u64 deadline = xen_in_ms(x, 100);
+	u64 deadline = xen_in_ms(x, 100), before, deferred;
+	bool stats = xen_try_stat(x, 0, "xen_events_deferred", &before);
 
 	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
 	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
@@ -897,6 +930,10 @@ static void expires_without_shared_info(enum xen_mode mode)
 	TEST_ASSERT(!xen_pending(x, PORT), "event in memory that is not shared_info");
 	/* Whoever saves the VM now must not lose it. */
 	TEST_ASSERT_EQ(expires(x, 0), deadline);
+	if (stats) {
+		xen_try_stat(x, 0, "xen_events_deferred", &deferred);
+		TEST_ASSERT_EQ(deferred, before + 1);
+	}
 
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
 	xen_window(x, 0);
@@ -1227,6 +1264,7 @@ static const struct xen_case cases[] = {
 	{ "TM5: reading it changes nothing", get_does_not_stop },
 	{ "TM6: expiry while memory is gone", expires_without_memory },
 	{ "TM6: expiry races with memory changes", expires_while_remapped },
+	{ "TM7 DT24: expiry while shared_info is not mapped", expires_without_mapping },
 	{ "TM7 DT24: expiry without shared_info", in_64_bit_expires_without_shared_info },
 	{ "TM7 DT24: expiry without shared_info, 32-bit", in_32_bit_expires_without_shared_info },
 	{ "VO1 TM7: moved after an expiry without shared_info",
