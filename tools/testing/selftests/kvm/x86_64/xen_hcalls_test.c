@@ -1215,6 +1215,28 @@ static void periodic_stopped_and_clock(void)
 	xen_vm_free(x);
 }
 
+/* Also those that the guest does not notice, as it has not handled the last one. */
+static void periodic_counts(void)
+{
+	struct xen_vm *x = periodic_vm(1, XEN_64);
+	u64 end = xen_real_ns(CLOCK_MONOTONIC) + PROMPT_MS * MSEC;
+	u64 before;
+
+	xen_put_pending(x, TIMER, true);
+	before = stat(x, 0, "xen_timer_fires");
+	TEST_ASSERT_EQ(set_periodic(x, 0, 0, PERIOD), 0);
+	spin(x, 0);
+	xen_sleep_ms(5 * PERIOD / MSEC);
+	stop_spinning(x, 0);
+	while (stat(x, 0, "xen_timer_fires") < before + 3) {
+		TEST_ASSERT(xen_real_ns(CLOCK_MONOTONIC) < end, "not counted");
+		spin(x, 0);
+		xen_sleep_ms(PERIOD / MSEC);
+		stop_spinning(x, 0);
+	}
+	xen_vm_free(x);
+}
+
 /* The VM is no Xen guest for a while. */
 static void periodic_and_config(void)
 {
@@ -2365,6 +2387,7 @@ static const struct xen_case cases[] = {
 	{ "TM18: periodic timer, KVM_SET_CLOCK", periodic_and_clock, MORE_HCALLS },
 	{ "TM18: periodic timer, stopped, and the clock set back", periodic_stopped_and_clock,
 	  MORE_HCALLS },
+	{ "periodic timer, statistics", periodic_counts, MORE_HCALLS },
 	{ "periodic timer, no Xen guest for a while", periodic_and_config, MORE_HCALLS },
 	{ "TM18: periodic timer, KVM_SET_CLOCK makes it due", periodic_and_clock_forward,
 	  MORE_HCALLS },

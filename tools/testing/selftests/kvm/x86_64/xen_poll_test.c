@@ -934,6 +934,20 @@ static void poll_clock_set_back(void)
 	xen_vm_free(x);
 }
 
+/* Nor does a timeout make it a poll of any port. */
+static void poll_one_with_timeout(void)
+{
+	struct xen_vm *x = poll_vm(1, XEN_64, XEN_S);
+
+	xen_put_mask(x, PORT_B, true);
+	poll_starts_blocking(x, 0, xen_now(x) + FAR, PORTS(PORT_A));
+	xen_send(x, PORT_B, 0);
+	poll_blocks(x, 0);
+	xen_send(x, PORT_A, 0);
+	poll_returns(x, 0, 0);
+	xen_vm_free(x);
+}
+
 /* Those with a high index, too. */
 static void poll_by_many(void)
 {
@@ -1249,6 +1263,7 @@ static const struct xen_case cases[] = {
 	{ "SC1 SC10 M15: commands have 32 bits", commands_are_ints },
 	{ "SC3: KVM_SET_CLOCK forward during a poll", poll_clock_set_forward },
 	{ "SC3: KVM_SET_CLOCK back during a poll", poll_clock_set_back },
+	{ "P13: one port and a timeout, no other one", poll_one_with_timeout },
 	{ "P13: the last one of many vCPUs", poll_by_many },
 	{ "P26 KF4 XSA441: memory and ports change during a poll", poll_holds_nothing },
 	{ "DE9 RG48: errors, many times", poll_error_paths },

@@ -1165,6 +1165,51 @@ static void clock_forwards(enum xen_mode mode)
 IN_64_BIT(clock_forwards)
 IN_32_BIT(clock_forwards)
 
+static void halt(struct xen_vm *x)
+{
+	xen_clear_events(x);
+	xen_prepare(x, 0, STEP_HLT);
+	xen_start(x, 0);
+	TEST_ASSERT(xen_sleeps(x, 0, 50), "does not sleep");
+}
+
+/* A vCPU has to wait for its CPU when it wakes: that counts, but not for the next sleeps. */
+static void stolen_once(void)
+{
+	const struct sched_param fifo = { .sched_priority = 1 }, other = {};
+	struct xen_vm *x = runstate_vm(XEN_64, XEN_S);
+	struct runstate old, rs;
+	cpu_set_t all;
+	u64 end;
+	int i;
+
+	run(x);
+	old = data(x);
+	all = pin();
+	halt(x);
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_FIFO, &fifo), "no real-time scheduling");
+	xen_send(x, PORT, 0);
+	end = xen_real_ns(CLOCK_MONOTONIC) + 100 * MSEC;
+	while (xen_real_ns(CLOCK_MONOTONIC) < end)
+		;
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_OTHER, &other), "no usual scheduling");
+	unpin(all);
+	xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	rs = growth(data(x), old);
+	TEST_ASSERT(rs.time[1] >= 50 * MSEC, "runnable only for %lu ns", rs.time[1]);
+
+	old = data(x);
+	for (i = 0; i < 10; i++) {
+		halt(x);
+		xen_send(x, PORT, 0);
+		xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+	}
+	rs = growth(data(x), old);
+	TEST_ASSERT(rs.time[2] >= 250 * MSEC, "blocked only for %lu ns", rs.time[2]);
+	TEST_ASSERT(rs.time[1] < rs.time[2], "runnable for %lu ns", rs.time[1]);
+	xen_vm_free(x);
+}
+
 /* A thread that has waited for its CPU for long uses the vCPU of another one. */
 struct waiter {
 	struct xen_vm *x;
@@ -1299,6 +1344,7 @@ static const struct xen_case cases[] = {
 	{ "RS18: clock forwards", in_64_bit_clock_forwards },
 	{ "RS18: clock forwards, 32-bit", in_32_bit_clock_forwards },
 	{ "RS19 FX6 DT32: set by another thread", set_by_other_thread },
+	{ "woken without a CPU, once", stolen_once },
 	{ "RS21: without CONFIG", no_config },
 	{ "RS22: dirty log", marks_pages_dirty },
 	{ "RS11 RS23: no area", unset },

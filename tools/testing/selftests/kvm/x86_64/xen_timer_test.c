@@ -940,6 +940,27 @@ static void expires_without_shared_info(enum xen_mode mode)
 	event_within(x, PORT, PROMPT_MS);
 	TEST_ASSERT_EQ(expires(x, 0), 0);
 	TEST_ASSERT_EQ(xen_count(x, 0, XEN_VECTOR), 1);
+
+	/* The deadline 0 means one that has passed; in the attribute it would mean none. */
+	xen_clear_events(x);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, 0, 0), 0);
+	TEST_ASSERT(expires(x, 0), "no deadline");
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	xen_window(x, 0);
+	event_within(x, PORT, PROMPT_MS);
+
+	/* One that has passed is no more when there is a new one, even if an alarm is left. */
+	xen_clear_events(x);
+	deadline = xen_now(x) + FAR;
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline, 0), 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, KVM_XEN_INVALID_GFN);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, 1, 0), 0);
+	TEST_ASSERT_EQ(xen_singleshot(x, 0, deadline + FAR, 0), 0);
+	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);
+	xen_window(x, 0);
+	TEST_ASSERT(!xen_pending(x, PORT), "event of a deadline that was replaced");
+	TEST_ASSERT_EQ(expires(x, 0), deadline + FAR);
 	xen_vm_free(x);
 }
 
