@@ -538,13 +538,15 @@ static u32 sec_hi(struct xen_vm *x)
 static void wallclock_is_right(struct xen_vm *x)
 {
 	struct xen_wallclock *wc = xen_wallclock(x);
-	s64 error;
+	u64 before, utc, after;
 
 	TEST_ASSERT(wc->version && !(wc->version & 1), "version %u", wc->version);
 	TEST_ASSERT(wc->nsec < NSEC_PER_SEC, "%u ns", wc->nsec);
-	error = (wc->sec | (u64)sec_hi(x) << 32) * SEC + wc->nsec + xen_now(x) -
-		xen_real_ns(CLOCK_REALTIME);
-	TEST_ASSERT(error > -(s64)SEC && error < (s64)SEC, "wrong by %ld ns", error);
+	before = xen_real_ns(CLOCK_REALTIME);
+	utc = (wc->sec | (u64)sec_hi(x) << 32) * SEC + wc->nsec + xen_now(x);
+	after = xen_real_ns(CLOCK_REALTIME);
+	TEST_ASSERT((s64)(utc - before) > -(s64)SEC && (s64)(utc - after) < (s64)SEC,
+		    "wrong by %ld to %ld ns", (s64)(utc - after), (s64)(utc - before));
 }
 
 static void wallclock(enum xen_mode mode)
@@ -680,7 +682,10 @@ static bool write_sysfs(const char *name, const char *text)
 	return ok;
 }
 
-/* What the kernel does before and after it sleeps, but for the sleep. */
+/*
+ * What the kernel does before and after it sleeps, but for the sleep.  It stops all other
+ * programs for that moment, too.
+ */
 static void host_sleeps(void)
 {
 	static const char test[] = "/sys/power/pm_test";
@@ -692,8 +697,10 @@ static void host_sleeps(void)
 		ksft_exit_skip("SKIP no access to %s (CONFIG_PM_DEBUG)\n", test);
 	write_sysfs(delay, "0");
 	/* Something may just have woken it. */
-	for (slept = false, i = 0; !slept && i < 5; i++)
+	for (slept = false, i = 0; !slept && i < 5; i++) {
+		xen_sleep_ms(100 * i);
 		slept = write_sysfs("/sys/power/state", "freeze");
+	}
 	write_sysfs(delay, "5");
 	write_sysfs(test, "none");
 	TEST_ASSERT(slept, "the host does not sleep");

@@ -769,7 +769,7 @@ static void shared_info_comes_back(void)
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
 	/* KVM wakes a new vCPU once to correct its clock. */
-	TEST_ASSERT(xen_sleeps(x, 0, 300), "does not sleep");
+	TEST_ASSERT(xen_sleeps(x, 0, xen_ms(300)), "does not sleep");
 	signal_fd(fd);
 	TEST_ASSERT(xen_sleeps(x, 0, QUIET_MS), "does not sleep");
 	xen_set(x, SHARED_INFO, shared_info.gfn, XEN_SHINFO >> 12);

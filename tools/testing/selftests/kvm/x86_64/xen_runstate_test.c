@@ -1206,7 +1206,6 @@ static void stolen_once(void)
 	}
 	rs = growth(data(x), old);
 	TEST_ASSERT(rs.time[2] >= 250 * MSEC, "blocked only for %lu ns", rs.time[2]);
-	TEST_ASSERT(rs.time[1] < rs.time[2], "runnable for %lu ns", rs.time[1]);
 	xen_vm_free(x);
 }
 

@@ -388,10 +388,10 @@ static void expires_without_mapping(void)
 		xen_prepare(x, 0, STEP_HLT);
 		xen_start(x, 0);
 		/* KVM wakes a new vCPU once to correct its clock. */
-		slept = xen_sleeps(x, 0, 300);
+		slept = xen_sleeps(x, 0, xen_ms(300));
 		TEST_ASSERT(!madvise(page, 0x1000, MADV_DONTNEED), "madvise");
-		slept &= xen_now(x) + CLOCK_ERROR_NS < deadline;
-		xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
+		if (slept)
+			xen_expect(x, 0, xen_wait(x, 0, PROMPT_MS), XEN_RETURNED);
 	} while (!slept);
 	TEST_ASSERT(xen_pending(x, PORT), "no event");
 	xen_vm_free(x);

@@ -243,7 +243,7 @@ static void test_config_while_due(void)
 	xen_prepare(x, 0, STEP_HLT);
 	xen_start(x, 0);
 	/* KVM wakes a new vCPU once to correct its clock. */
-	TEST_ASSERT(xen_sleeps(x, 0, 300), "does not sleep");
+	TEST_ASSERT(xen_sleeps(x, 0, xen_ms(300)), "does not sleep");
 	xen_setup(x, XEN_CFG);
 	xen_expect(x, 0, xen_wait(x, 0, xen_ms(5000)), XEN_RETURNED);
 	assert_count(x, XEN_VECTOR, 1);
