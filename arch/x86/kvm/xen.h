@@ -26,7 +26,7 @@ int kvm_xen_hvm_evtchn_send(struct kvm *kvm, struct kvm_irq_routing_xen_evtchn _
 #ifdef CONFIG_KVM_XEN
 #include <linux/jump_label_ratelimit.h>
 
-/* Enabled while any VM has a hypercall MSR configured. */
+/* Enabled as long as there are VMs that have, or once had, a hypercall MSR configured. */
 extern struct static_key_false_deferred kvm_xen_enabled;
 
 void kvm_xen_init_vcpu(struct kvm_vcpu *vcpu);

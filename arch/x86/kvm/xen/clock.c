@@ -280,7 +280,10 @@ static bool kvm_xen_compat_wc_is_ours(struct kvm *kvm, void *shinfo)
 	       !memcmp(words, kvm->arch.xen.compat_wc.written, sizeof(words));
 }
 
-/* The first time, and of each page, unless it is the same again. */
+/*
+ * The first time, and of each page, unless it is the one before again.  Of pages that take
+ * turns, what is found is an old wallclock, and is taken for the guest's.
+ */
 static void kvm_xen_save_compat_wc(struct kvm *kvm, void *shinfo)
 {
 	if (!kvm->arch.xen.compat_wc.valid ||

@@ -401,7 +401,10 @@ static void kvm_xen_service_sel(struct kvm_vcpu *vcpu)
 			kvm_xen_notify(vcpu);
 	}
 
-	/* The mode changed meanwhile; see kvm_xen_set_long_mode(), which wakes the vCPU. */
+	/*
+	 * The mode changed meanwhile; see kvm_xen_set_long_mode(), which wakes the vCPU.  If it
+	 * was the ABI, the upcall finds no event.
+	 */
 	if (kvm_xen_abi(vcpu->kvm) != abi) {
 		bitmap_fill(sels, 64);
 		set_bit(KVM_XEN_DEFERRED_SEL, &vcpu->arch.xen.deferred);

@@ -762,8 +762,8 @@ const struct kvm_xen_abi kvm_xen_abi_fifo[2] = {
 /* ---- what others do with kept events ------------------------------------ */
 
 /*
- * Raise a kept event, for whom the VMM says by now that it is bound to.  False if it is
- * the first of the list again.
+ * Raise a kept event, for whom the VMM says by now that it is bound to.  False if it had
+ * to be put back.
  */
 static bool kvm_xen_fifo_deliver(struct kvm *kvm, struct kvm_xen_fifo *fifo, u32 port, u32 kept)
 {
