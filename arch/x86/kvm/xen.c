@@ -163,7 +163,10 @@ int kvm_xen_hvm_config(struct kvm *kvm, struct kvm_xen_hvm_config *xhc)
 
 	mutex_unlock(&kvm->arch.xen.lock);
 
-	/* Nobody ends the polls of a VM that is no Xen guest any more, or sends by itself. */
+	/*
+	 * Nothing ends the polls of a VM that is no Xen guest any more, or whose VMM does not
+	 * promise to send by KVM.
+	 */
 	if (!xhc->msr || !(xhc->flags & KVM_XEN_HVM_CONFIG_EVTCHN_SEND)) {
 		/* Switch off, then look for them: pairs with that in kvm_xen_begin_poll(). */
 		smp_mb();

@@ -548,6 +548,7 @@ static bool kvm_xen_fifo_defer_upcall(struct kvm_vcpu *vcpu)
 	return false;
 }
 
+/* Any bit means an upcall. */
 static void kvm_xen_fifo_drop_upcall(struct kvm_vcpu *vcpu)
 {
 	unsigned int sel;
